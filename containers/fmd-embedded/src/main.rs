@@ -1,0 +1,5 @@
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fmd_embedded::main(std::env::args_os())
+}
