@@ -1,0 +1,93 @@
+//! Running one scenario on a testbed of its own, with or without a seeded fault.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Scenario, Stage};
+use crate::testbed::{Capability, Fault, Spec};
+use crate::testbeds::Choice;
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The scenario's name.
+    pub scenario: &'static str,
+    /// The claim it proves.
+    pub proves: &'static str,
+    /// The testbed it ran on and the FMD Server that ran there; empty if it did not start.
+    pub ran_on: String,
+    /// Time from start to the end of the clean-up.
+    pub duration: Duration,
+    /// What was measured on the way.
+    pub notes: Vec<String>,
+    /// `Err` when the claim does not hold or could not be tried.
+    pub result: Result<()>,
+}
+
+/// Runs a scenario on a fresh testbed and cleans up after it.
+pub async fn run(scenario: &'static Scenario, choice: &Choice, fault: Option<&Fault>) -> Verdict {
+    let started = Instant::now();
+    let mut ran_on = String::new();
+    let mut notes = Vec::new();
+    let result = play(scenario, choice, fault, &mut ran_on, &mut notes).await;
+    Verdict {
+        scenario: scenario.name,
+        proves: scenario.proves,
+        ran_on,
+        duration: started.elapsed(),
+        notes,
+        result,
+    }
+}
+
+async fn play(
+    scenario: &'static Scenario,
+    choice: &Choice,
+    fault: Option<&Fault>,
+    ran_on: &mut String,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let spec = prepare(scenario, choice, fault)?;
+    let testbed = choice.start(spec).await.context("the testbed did not start")?;
+    *ran_on = format!("{}, {}", testbed.name(), testbed.fmd_server());
+    let stage = Stage::new(testbed);
+    let lacks = scenario.lacks(stage.testbed());
+    let result = if lacks.is_empty() {
+        (scenario.run)(&stage).await
+    } else {
+        let lacks: Vec<_> = lacks.into_iter().map(Capability::describe).collect();
+        Err(anyhow::anyhow!("testbed {} lacks {}", stage.testbed().name(), lacks.join(" and ")))
+    };
+    *notes = stage.notes();
+    let stopped = stage.testbed().stop().await.context("cleaning up");
+    result.and(stopped)
+}
+
+fn prepare(scenario: &Scenario, choice: &Choice, fault: Option<&Fault>) -> Result<Spec> {
+    let mut spec = choice.spec(scenario.name)?;
+    for (path, content) in scenario.settings {
+        spec.files.insert(path, content.as_bytes());
+    }
+    if let Some(fault) = fault {
+        fault.breaks.apply(&mut spec).with_context(|| format!("seeding the fault {}", fault.name))?;
+    }
+    Ok(spec)
+}
+
+/// Runs a scenario with a seeded fault: `Ok` when it fails in the words the fault announces.
+pub async fn check_fault(scenario: &'static Scenario, choice: &Choice, fault: &Fault) -> Result<()> {
+    let verdict = run(scenario, choice, Some(fault)).await;
+    let Err(error) = verdict.result else {
+        anyhow::bail!("{} still holds with the fault {}: it proves nothing", scenario.name, fault.name);
+    };
+    let text = format!("{error:#}");
+    anyhow::ensure!(
+        text.contains(fault.noticed_as),
+        "{} failed with the fault {}, but not in the words {:?}: {text}",
+        scenario.name,
+        fault.name,
+        fault.noticed_as
+    );
+    Ok(())
+}

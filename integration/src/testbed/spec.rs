@@ -1,0 +1,41 @@
+//! What a testbed is asked to start.
+
+use std::path::PathBuf;
+
+use super::FileTree;
+
+/// Which FMD Server is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FmdServer {
+    /// `fmd-embedded`, which this binary contains.
+    Embedded,
+    /// A binary that takes upstream's command line.
+    Binary(PathBuf),
+    /// Upstream's image, as `containers/compose.yaml` names it (containers testbed only).
+    Image,
+}
+
+/// A stack to start.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// A short name for what runs, used in names of containers, host names and messages.
+    pub label: String,
+    /// Which FMD Server runs.
+    pub fmd_server: FmdServer,
+    /// The configuration: the overlay tree, settings and faults already in it.
+    pub files: FileTree,
+    /// Whether fail2ban may change the firewall; only a fault says no.
+    pub fail2ban_net_admin: bool,
+}
+
+impl Spec {
+    /// The stack as it is shipped.
+    pub fn shipped(label: &str, fmd_server: FmdServer) -> anyhow::Result<Self> {
+        Ok(Self {
+            label: label.to_owned(),
+            fmd_server,
+            files: super::overlay(),
+            fail2ban_net_admin: true,
+        })
+    }
+}
