@@ -1,0 +1,157 @@
+//! The services of the stack without an init system: Debian's `start-stop-daemon` starts and ends
+//! them, as its init scripts do.
+
+use anyhow::{Context, Result};
+
+use crate::testbed::{Action, Command, Node, Service};
+
+/// Below this every service has NAME.pid and NAME.log.
+const FOLDER: &str = "/run/fmd-stack";
+
+/// The user and group of FMD Server: upstream's image runs as 65532, nginx's group may use the socket.
+const FMD_USER: &str = "65532:www-data";
+
+/// Seconds within which a service has to be ready. It takes half a second; a loaded machine longer.
+const READY_WITHIN: u32 = 20;
+
+/// Starts a service and waits until it is ready; prints its log and fails when it dies or is late.
+///
+/// Arguments: name, seconds, preparation, readiness test, more options, `--`, program, arguments.
+const START: &str = r#"
+name=$1 within=$2 prepare=$3 ready=$4 options=$5; shift 5
+pid=/run/fmd-stack/$name.pid log=/run/fmd-stack/$name.log
+mkdir -p /run/fmd-stack
+if [ -e "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; then exit 0; fi
+: >"$log"
+eval "$prepare" >>"$log" 2>&1 || { cat "$log" >&2; exit 3; }
+program=$1; shift
+start-stop-daemon --start --quiet --background --make-pidfile --pidfile "$pid" --output "$log" \
+  --chdir / $options --startas "$program" -- "$@"
+end=$(($(date +%s) + within))
+until eval "$ready"; do
+  if ! kill -0 "$(cat "$pid" 2>/dev/null || echo 0)" 2>/dev/null; then
+    echo "$name ended while starting. Its last lines:" >&2; tail -n 12 "$log" >&2; exit 4
+  fi
+  if [ "$(date +%s)" -gt "$end" ]; then
+    echo "$name was not ready within $within s. Its last lines:" >&2; tail -n 12 "$log" >&2; exit 5
+  fi
+  sleep 0.01
+done
+"#;
+
+/// Ends a service with a signal and waits until it has ended. Arguments: name, signal, whether to
+/// insist.
+const END: &str = r#"
+pid=/run/fmd-stack/$1.pid
+[ -e "$pid" ] || exit 0
+start-stop-daemon --stop --quiet --oknodo --pidfile "$pid" --remove-pidfile --retry "$2"
+"#;
+
+/// How one service is started.
+struct Daemon {
+    /// Shell words that run before it.
+    prepare: &'static str,
+    /// A shell condition that holds once it is ready.
+    ready: &'static str,
+    /// Options for `start-stop-daemon`.
+    options: String,
+    /// The program and its arguments.
+    argv: Vec<String>,
+}
+
+/// What the services' command lines depend on.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Path of FMD Server on the server node.
+    pub fmd_server: &'static str,
+    /// The fail2ban server: the launcher of the overlay, or the packaged one.
+    pub fail2ban: String,
+    /// Whether fail2ban keeps CAP_NET_ADMIN.
+    pub fail2ban_net_admin: bool,
+}
+
+impl Services {
+    /// Does something to a service.
+    pub async fn control(&self, server: &dyn Node, service: Service, action: Action) -> Result<()> {
+        match action {
+            Action::Start => self.start(server, service).await,
+            Action::Stop => end(server, service, "TERM/5/KILL/2").await,
+            Action::Kill => end(server, service, "KILL/2").await,
+            Action::Restart => {
+                end(server, service, "TERM/5/KILL/2").await?;
+                self.start(server, service).await
+            }
+        }
+    }
+
+    async fn start(&self, server: &dyn Node, service: Service) -> Result<()> {
+        let daemon = self.daemon(service);
+        let within = READY_WITHIN.to_string();
+        let fixed = [service.name(), &within, daemon.prepare, daemon.ready, &daemon.options];
+        let args: Vec<&str> = fixed.into_iter().chain(daemon.argv.iter().map(String::as_str)).collect();
+        let output = server.run(Command::shell(START, &args)).await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.success(), "starting {service}: {}", errors.trim());
+        Ok(())
+    }
+
+    fn daemon(&self, service: Service) -> Daemon {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        match service {
+            Service::Journal => Daemon {
+                prepare: "rm -f /run/systemd/journal/socket /run/systemd/journal/stdout \
+                          /run/systemd/journal/dev-log",
+                ready: "[ -S /run/systemd/journal/dev-log ] && [ -S /run/systemd/journal/socket ]",
+                options: String::new(),
+                argv: words(&["/usr/lib/systemd/systemd-journald"]),
+            },
+            Service::FmdServer => Daemon {
+                prepare: "install -d -o 65532 -g www-data -m 2750 /run/fmd-server; \
+                          install -d -o 65532 -g 65532 -m 700 /var/lib/fmd-server /var/lib/fmd-server/db; \
+                          rm -f /run/fmd-server/*.sock",
+                ready: "[ -S /run/fmd-server/fmd-server.sock ]",
+                options: format!("--chuid {FMD_USER}"),
+                argv: words(&[
+                    self.fmd_server,
+                    "serve",
+                    "--config",
+                    "/etc/fmd-server/config.yml",
+                    "--db-dir",
+                    "/var/lib/fmd-server/db",
+                ]),
+            },
+            Service::Nginx => Daemon {
+                prepare: "rm -f /run/nginx.pid; nginx -q -t",
+                ready: "[ -s /run/nginx.pid ] && ss -Hltn | grep -q .",
+                options: String::new(),
+                argv: words(&["/usr/sbin/nginx", "-g", "daemon off;"]),
+            },
+            Service::Fail2ban => Daemon {
+                prepare: "mkdir -p /run/fail2ban; rm -f /run/fail2ban/fail2ban.sock /run/fail2ban/fail2ban.pid",
+                // fail2ban-client says so once every jail has started.
+                ready: "grep -q 'Server ready' /run/fmd-stack/fail2ban.log",
+                options: String::new(),
+                argv: self.fail2ban_argv(),
+            },
+        }
+    }
+
+    fn fail2ban_argv(&self) -> Vec<String> {
+        let unprivileged: &[&str] = &["/usr/bin/setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"];
+        let prefix = if self.fail2ban_net_admin { &[] } else { unprivileged };
+        let server = [self.fail2ban.as_str(), "-xf", "start"];
+        prefix.iter().chain(&server).map(|&word| word.to_owned()).collect()
+    }
+}
+
+async fn end(server: &dyn Node, service: Service, signals: &str) -> Result<()> {
+    let command = Command::shell(END, &[service.name(), signals]);
+    server.run(command).await?.ok().with_context(|| format!("ending {service}"))?;
+    Ok(())
+}
+
+/// The last lines of a service's own output.
+pub async fn log(server: &dyn Node, service: Service) -> Result<String> {
+    let path = format!("{FOLDER}/{service}.log");
+    Ok(server.run(Command::new(["tail", "-n", "40", &path])).await?.ok()?.text())
+}
