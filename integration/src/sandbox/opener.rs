@@ -3,7 +3,7 @@
 //! It runs before any thread exists, since the kernel lets only a single-threaded process unshare
 //! its user namespace.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, read, setgroups, setresgid, setresuid};
 
 use super::INIT;
 use super::protocol::{FIRST_FD, Message, Order};
@@ -80,8 +80,10 @@ fn become_inner_root() -> nix::Result<()> {
 fn read_line() -> Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
-    let mut stdin = std::io::stdin().lock();
-    while stdin.read(&mut byte).context("reading from the parent")? == 1 && byte[0] != b'\n' {
+    // Not through std's Stdin, which reads ahead.
+    while read(std::io::stdin(), &mut byte).context("reading from the parent")? == 1
+        && byte[0] != b'\n'
+    {
         line.push(byte[0]);
     }
     String::from_utf8(line).context("the order is not UTF-8")

@@ -3,7 +3,7 @@
 mod run;
 mod stage;
 
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 
 use anyhow::Result;
 
@@ -25,7 +25,7 @@ pub struct Scenario {
     /// How many client nodes it uses at the most.
     pub clients: usize,
     /// The scenario itself.
-    pub run: for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<()>>,
+    pub run: for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, Result<()>>,
     /// Seeded faults, each of which must make it fail.
     pub faults: &'static [Fault],
 }

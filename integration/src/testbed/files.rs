@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// `containers/rootfs`, compiled in: the binary alone is enough to run the suite.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../containers/rootfs"]
+#[folder = "../containers/rootfs"]
 struct Shipped;
 
 /// One file.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// How long a command may take when its caller names no other limit.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The addresses under which the other nodes of a testbed reach a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
     /// The node's IPv4 address.
     pub v4: Ipv4Addr,

@@ -2,11 +2,13 @@
 
 pub mod namespaces;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::testbed::{FileTree, FmdServer, Spec, Testbed};
+use crate::rootfs;
+use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
 
 /// A kind of testbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -16,8 +18,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds that start a stack by themselves on this machine.
-    pub const LOCAL: &[Kind] = &[Kind::Namespaces];
+    /// What this kind of testbed can do beyond the common ground.
+    pub fn capabilities(self) -> &'static [Capability] {
+        match self {
+            Kind::Namespaces => namespaces::CAPABILITIES,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Namespaces => "namespaces",
+        })
+    }
 }
 
 /// Which testbed is to start, and with what.
@@ -39,6 +53,22 @@ impl Choice {
             spec.files = FileTree::from_dir(dir)?;
         }
         Ok(spec)
+    }
+
+    /// Whether the testbed has all these capabilities.
+    pub fn can_all(&self, needs: &[Capability]) -> bool {
+        needs.iter().all(|need| self.kind.capabilities().contains(need))
+    }
+
+    /// Makes what every start needs (a root filesystem, images) and checks the surroundings, so that
+    /// the first scenario doesn't pay for it and an error is told once.
+    pub async fn prepare(&self) -> Result<()> {
+        match self.kind {
+            Kind::Namespaces => {
+                namespaces::check(&self.fmd_server)?;
+                rootfs::ensure(&rootfs::STACK).await.map(drop)
+            }
+        }
     }
 
     /// Starts the testbed and returns once the stack is ready.

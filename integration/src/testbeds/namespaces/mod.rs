@@ -48,6 +48,14 @@ fn addresses(number: u8) -> Addresses {
     Addresses { v4: Ipv4Addr::new(203, 0, 113, number), v6: Some(v6) }
 }
 
+/// What this testbed can do beyond the common ground.
+pub const CAPABILITIES: &[Capability] = &[Capability::ServiceControl, Capability::Faults];
+
+/// Checks what can be checked before anything is made.
+pub fn check(fmd_server: &FmdServer) -> Result<()> {
+    self::fmd_server(fmd_server).map(drop)
+}
+
 const SERVER_NUMBER: u8 = 1;
 const FIRST_CLIENT: u8 = 10;
 
@@ -133,7 +141,7 @@ impl Testbed for Namespaces {
     }
 
     fn can(&self, capability: Capability) -> bool {
-        matches!(capability, Capability::ServiceControl | Capability::Faults)
+        CAPABILITIES.contains(&capability)
     }
 
     fn server(&self) -> Arc<dyn Node> {

@@ -1,0 +1,134 @@
+//! `fmd-stack demo`: the story of an attack, told while it happens.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+
+use super::Where;
+use crate::scenario::Stage;
+use crate::stack::{self, Cut, JAIL, JailStatus, MAXRETRY};
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    place: Where,
+    /// Leave the stack up until Ctrl-C, and say how to look inside
+    #[arg(long)]
+    keep: bool,
+    /// Print one JSON object instead of the story
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tells the story, or prints it as JSON.
+struct Narrator {
+    json: bool,
+    started: Instant,
+}
+
+impl Narrator {
+    fn tell(&self, text: &str) {
+        if !self.json {
+            println!("{:6.2} s  {text}", self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn quote(&self, text: &str) {
+        if !self.json {
+            for line in text.trim_end().lines() {
+                println!("            {line}");
+            }
+        }
+    }
+}
+
+/// What the demo saw.
+struct Story {
+    cut: Cut,
+    status: JailStatus,
+    log: Vec<String>,
+}
+
+/// Runs the command; an error when any part of the story does not come true.
+pub async fn run(options: Options) -> Result<bool> {
+    let choice = options.place.choice();
+    choice.prepare().await?;
+    let narrator = Narrator { json: options.json, started: Instant::now() };
+    narrator.tell(&format!("Starting FMD Server, nginx and fail2ban on testbed {}", choice.kind));
+    let stage = Stage::new(choice.start(choice.spec("demo")?).await?);
+    let testbed = stage.testbed();
+    narrator.tell(&format!("Ready. FMD Server: {}, at {}", testbed.fmd_server(), testbed.url()));
+    let story = tell(&stage, &narrator).await;
+    if let Ok(story) = &story {
+        close(&stage, &narrator, story);
+    }
+    if options.keep {
+        keep(&stage).await?;
+    }
+    stage.testbed().stop().await.context("cleaning up")?;
+    match story {
+        Ok(_) => Ok(true),
+        Err(error) => {
+            eprintln!("fmd-stack: the story did not come true: {error:#}");
+            Ok(false)
+        }
+    }
+}
+
+async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
+    let attacker = stage.person("attacker").await?;
+    let bystander = stage.person("bystander").await?;
+    bystander.register("bob").await?;
+    bystander.log_in("bob").await?;
+    narrator.tell(&format!("bystander {} registers account bob and logs in", bystander.address()));
+    let count = MAXRETRY;
+    let address = attacker.address();
+    narrator.tell(&format!("attacker {address} guesses {count} wrong passwords for bob"));
+    let cut = stack::guess_until_cut(&attacker, count, |_| "bob".to_owned()).await?;
+    let delay = cut.delay().as_secs_f64();
+    narrator.tell(&format!("attacker is cut off: {}, {delay:.2} s after the last failure", cut.cut.outcome));
+    let status = stack::prove_banned(stage, &attacker, JAIL).await?;
+    narrator.tell("his address is in the jail's list and in the firewall's set; 5 more tries: no answer");
+    bystander.log_in("bob").await?;
+    narrator.tell("bystander logs in as before");
+    let log = stage.journal().entries("fmd-server").await?;
+    stage.fail2ban().unban(JAIL, address).await?;
+    stack::prove_not_banned(stage, &attacker).await?;
+    narrator.tell(&format!("fail2ban-client set {JAIL} unbanip {address}: attacker is served again"));
+    Ok(Story { cut, status, log: log.into_iter().filter(|line| line.contains("failed login")).collect() })
+}
+
+fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
+    if narrator.json {
+        let text = json!({
+            "testbed": stage.testbed().name(),
+            "fmd_server": stage.testbed().fmd_server(),
+            "seconds": narrator.started.elapsed().as_secs_f64(),
+            "answers": story.cut.guesses.iter().map(|guess| guess.outcome.to_string()).collect::<Vec<_>>(),
+            "last_failure_to_refusal_seconds": story.cut.delay().as_secs_f64(),
+            "status_while_banned": story.status.text,
+            "log": story.log,
+        });
+        println!("{text:#}");
+        return;
+    }
+    println!("\nThe log lines that led to the ban:");
+    narrator.quote(&story.log.join("\n"));
+    println!("\nfail2ban-client status {JAIL}, while the ban stood:");
+    narrator.quote(&story.status.text);
+    let delay = story.cut.delay().as_secs_f64();
+    println!("\nFrom the last failure to a refused connection: {delay:.2} s.");
+}
+
+async fn keep(stage: &Stage) -> Result<()> {
+    let testbed = stage.testbed();
+    println!("\nThe stack stays up. To look inside (as the same user):");
+    for node in [testbed.server(), testbed.client("attacker").await?, testbed.client("bystander").await?] {
+        println!("  {} ({}):\n    {}", node.name(), node.addresses().v4, node.shell());
+    }
+    println!("Ctrl-C ends it and leaves nothing behind.");
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
+}

@@ -1,0 +1,125 @@
+//! The command line.
+
+mod demo;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::client;
+use crate::rootfs;
+use crate::testbed::FmdServer;
+use crate::testbeds::{Choice, Kind};
+
+/// Exit status when a scenario failed.
+const FAILED: u8 = 1;
+/// Exit status for wrong usage and for surroundings in which nothing could be tried.
+const UNUSABLE: u8 = 2;
+
+/// Proves that fail2ban, nginx and FMD Server together stop failed logins.
+#[derive(Debug, Parser)]
+#[command(name = "fmd-stack", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell the whole story once, with real parts: attack, ban, bystander, unban
+    Demo(demo::Options),
+    /// Run scenarios and show a table of what holds
+    Test(test::Options),
+    /// Carry out a plan from standard input (used on client nodes)
+    #[command(hide = true)]
+    Client,
+    /// Delete the root filesystems kept in the cache
+    Clean,
+}
+
+/// Options that choose the testbed.
+#[derive(Debug, Clone, Args)]
+pub struct Where {
+    /// What the stack runs on
+    #[arg(long, value_enum, default_value = "namespaces")]
+    testbed: Kind,
+    /// `embedded`, `upstream` (the image of the compose file), or the path of an FMD Server binary
+    #[arg(long, value_name = "embedded|upstream|PATH", default_value = "embedded")]
+    fmd_server: String,
+    /// Take the configuration from this folder (it holds an etc/) instead of the shipped one
+    #[arg(long, value_name = "DIR")]
+    rendered: Option<PathBuf>,
+}
+
+impl Where {
+    fn choice(&self) -> Choice {
+        let fmd_server = match self.fmd_server.as_str() {
+            "embedded" => FmdServer::Embedded,
+            "upstream" => FmdServer::Image,
+            path => FmdServer::Binary(PathBuf::from(path)),
+        };
+        Choice { kind: self.testbed, fmd_server, rendered: self.rendered.clone() }
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            eprintln!("fmd-stack: {error:#}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    // The only TLS implementation in the binary; an error means it is already installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            done = dispatch(command) => done,
+            signal = interrupted() => Err(anyhow::anyhow!("ended by {}", signal?)),
+        }
+    });
+    // Dropping what ran has ended its sandboxes; a blocked thread must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command) -> Result<bool> {
+    match command {
+        Command::Demo(options) => demo::run(options).await,
+        Command::Test(options) => test::run(options).await,
+        Command::Client => client::main().await.map(|()| true),
+        Command::Clean => rootfs::clean().await.map(|()| true),
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() -> Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    })
+}

@@ -1,0 +1,166 @@
+//! Sending requests and telling what came of each.
+
+use std::error::Error as _;
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use reqwest::Client;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::plan::{Attempt, Connection, Outcome, Request, Requests};
+
+/// Answers are quoted up to this length.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Sends the requests of a plan, writing an [`Attempt`] a line to standard output.
+pub async fn send(plan: Requests) -> Result<()> {
+    let workers = plan.connections.max(1);
+    let shared = Arc::new(Shared { next: AtomicUsize::new(0), cut: AtomicBool::new(false), plan });
+    let tasks: Vec<_> = (0..workers).map(|_| tokio::spawn(work(shared.clone()))).collect();
+    for task in tasks {
+        task.await.context("a connection's task ended early")??;
+    }
+    Ok(())
+}
+
+struct Shared {
+    plan: Requests,
+    next: AtomicUsize,
+    cut: AtomicBool,
+}
+
+/// Takes requests from the plan until there are none left.
+async fn work(shared: Arc<Shared>) -> Result<()> {
+    let client = client(&shared.plan)?;
+    loop {
+        let index = shared.next.fetch_add(1, Ordering::SeqCst);
+        let Some(request) = shared.plan.requests.get(index) else { return Ok(()) };
+        if shared.plan.stop_when_cut && shared.cut.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let outcome = series(&client, &shared.plan.url, index, request).await?;
+        if outcome.is_cut() {
+            shared.cut.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+fn client(plan: &Requests) -> Result<Client> {
+    let idle = match plan.connection {
+        Connection::Fresh => 0,
+        Connection::Kept => 1,
+    };
+    let timeout = Duration::from_millis(plan.timeout_ms);
+    Client::builder()
+        .pool_max_idle_per_host(idle)
+        .local_address(plan.source)
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        // Test servers have certificates of their own making.
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .context("building the HTTP client")
+}
+
+/// Sends a request once, or until it is refused; returns the last outcome.
+async fn series(client: &Client, url: &str, index: usize, request: &Request) -> Result<Outcome> {
+    let Some(every) = request.until_refused_every_ms else {
+        return once(client, url, index, request).await;
+    };
+    let mut ticks = interval(Duration::from_millis(every.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = Instant::now() + Duration::from_millis(request.until_refused_within_ms);
+    loop {
+        ticks.tick().await;
+        let outcome = once(client, url, index, request).await?;
+        if outcome.is_cut() || Instant::now() >= end {
+            return Ok(outcome);
+        }
+    }
+}
+
+async fn once(client: &Client, url: &str, index: usize, request: &Request) -> Result<Outcome> {
+    let prepared = prepare(client, url, request)?;
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let started = Instant::now();
+    let outcome = match client.execute(prepared).await {
+        Ok(answer) => answered(answer).await,
+        Err(error) => refusal(&error),
+    };
+    let took_ms = started.elapsed().as_secs_f64() * 1000.0;
+    print_line(&Attempt { request: index, at, took_ms, outcome: outcome.clone() })?;
+    Ok(outcome)
+}
+
+fn prepare(client: &Client, url: &str, request: &Request) -> Result<reqwest::Request> {
+    let method = request.method.parse().with_context(|| format!("method {:?}", request.method))?;
+    let mut headers = HeaderMap::new();
+    if request.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    for (name, value) in &request.headers {
+        let name: HeaderName = name.parse().with_context(|| format!("header {name:?}"))?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).context("header value")?;
+        headers.append(name, value);
+    }
+    let mut builder = client.request(method, format!("{url}{}", request.path)).headers(headers);
+    if let Some(body) = &request.body {
+        builder = builder.body(body.clone());
+    }
+    builder.build().with_context(|| format!("building a request to {url}{}", request.path))
+}
+
+async fn answered(answer: reqwest::Response) -> Outcome {
+    let status = answer.status().as_u16();
+    match answer.bytes().await {
+        Ok(body) => {
+            let body = &body[..body.len().min(BODY_LIMIT)];
+            Outcome::Answered { status, body: String::from_utf8_lossy(body).into_owned() }
+        }
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Tells from an error what kept the answer away.
+fn refusal(error: &reqwest::Error) -> Outcome {
+    if error.is_timeout() {
+        return Outcome::TimedOut;
+    }
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::ConnectionRefused => return Outcome::Refused,
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+                    return Outcome::Closed;
+                }
+                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                    return Outcome::Unreachable;
+                }
+                _ => {}
+            }
+        }
+        let text = inner.to_string();
+        // hyper keeps its own errors for a connection that ends between requests.
+        if text.contains("connection closed") || text.contains("IncompleteMessage") {
+            return Outcome::Closed;
+        }
+        cause = inner.source();
+    }
+    Outcome::Failed(format!("{error:?}"))
+}
+
+/// Writes one JSON line and flushes it, so that a killed client loses nothing.
+pub fn print_line(what: &impl serde::Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(what).context("encoding a line")?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line).and_then(|()| stdout.flush()).context("writing to standard output")
+}

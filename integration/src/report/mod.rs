@@ -1,0 +1,7 @@
+//! Reports: a table for people, JUnit and JSON for machines.
+
+mod files;
+mod text;
+
+pub use files::{write_json, write_junit};
+pub use text::{line, list, table};

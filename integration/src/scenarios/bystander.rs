@@ -1,0 +1,45 @@
+//! Somebody else, while an attack goes on.
+
+use anyhow::{Context, Result};
+
+use crate::scenario::{Scenario, Stage};
+use crate::stack::{JAIL, MAXRETRY, guess_until_cut, prove_banned, prove_not_banned};
+use crate::testbed::{Break, Fault};
+
+inventory::submit! {
+    Scenario {
+        name: "bystander",
+        proves: "another client logs in before, during and after an attack",
+        settings: &[],
+        needs: &[],
+        clients: 2,
+        run: |stage| Box::pin(run(stage)),
+        faults: &[Fault {
+            // What a proxy that hides its clients does: everybody has one address.
+            name: "everybody-has-one-address",
+            breaks: Break::Replace {
+                file: "etc/nginx/fmd-stack/http.conf",
+                find: "map $remote_addr $fmd_client {",
+                with: "map \"\" $fmd_client {",
+            },
+            noticed_as: "during the attack",
+        }],
+    }
+}
+
+async fn run(stage: &Stage) -> Result<()> {
+    let bystander = stage.person("bystander").await?;
+    let attacker = stage.person("attacker").await?;
+    bystander.register("bob").await?;
+    bystander.register("alice").await?;
+    bystander.log_in("bob").await.context("before the attack")?;
+    let (attack, during) = tokio::join!(
+        guess_until_cut(&attacker, 4 * MAXRETRY, |_| "alice".to_owned()),
+        bystander.log_in("bob"),
+    );
+    attack?;
+    prove_banned(stage, &attacker, JAIL).await?;
+    during.context("during the attack")?;
+    bystander.log_in("bob").await.context("after the attack")?;
+    prove_not_banned(stage, &bystander).await
+}

@@ -1,0 +1,77 @@
+//! Typed views of a running stack, through the tools an operator would use.
+
+mod fail2ban;
+mod firewall;
+mod journal;
+mod person;
+mod proof;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use ipnet::IpNet;
+
+pub use fail2ban::{Fail2ban, JailStatus};
+pub use firewall::Firewall;
+pub use journal::Journal;
+pub use person::{Person, Session, login, password_of};
+pub use proof::{Cut, guess_until_cut, prove_banned, prove_not_banned};
+
+/// The jail that reads FMD Server's own log.
+pub const JAIL: &str = "fmd-server";
+
+/// The jail that reads nginx's log of refused answers.
+pub const NGINX_JAIL: &str = "fmd-server-nginx";
+
+/// Failures within `findtime` that lead to a ban, as the shipped jails have it.
+pub const MAXRETRY: usize = 5;
+
+/// Nothing in the stack takes this long; a loaded machine may.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Distance between two looks at something that is waited for.
+pub const POLL: Duration = Duration::from_millis(50);
+
+/// Whether a ban list's entry (an address or a prefix) covers an address.
+pub fn covers(entry: &str, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    if let Ok(net) = entry.parse::<IpNet>() {
+        return net.contains(&address);
+    }
+    entry.parse::<IpAddr>().is_ok_and(|listed| listed.to_canonical() == address)
+}
+
+/// Asks again and again until the answer is `Some`, or fails with what was waited for.
+pub async fn wait_for<T, F>(what: &str, within: Duration, mut ask: F) -> Result<T>
+where
+    F: AsyncFnMut() -> Result<Option<T>>,
+{
+    let end = Instant::now() + within;
+    let mut ticks = tokio::time::interval(POLL);
+    loop {
+        ticks.tick().await;
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        if Instant::now() >= end {
+            bail!("{what}: not within {} s", within.as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn prefixes_and_addresses_cover() {
+        let attacker = "2001:db8:0:a::a".parse().unwrap();
+        assert!(covers("2001:db8:0:a::/64", attacker));
+        assert!(covers("2001:db8:0:a::a", attacker));
+        assert!(!covers("2001:db8:0:b::/64", attacker));
+        assert!(!covers("203.0.113.7", attacker));
+        assert!(covers("203.0.113.7", "::ffff:203.0.113.7".parse().unwrap()));
+        assert!(!covers("nonsense", attacker));
+    }
+}

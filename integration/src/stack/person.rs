@@ -1,0 +1,152 @@
+//! Somebody at a client node: an owner, an attacker, a bystander.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::client::{Attempt, OpenPort, Outcome, Plan, Received, Request, Requests};
+use crate::testbed::{Command, Node, Testbed};
+
+/// A client node and the URL under which it reaches FMD Server.
+#[derive(Clone)]
+pub struct Person {
+    node: Arc<dyn Node>,
+    url: String,
+    address: IpAddr,
+    url_v6: Option<String>,
+}
+
+/// An account that a person is logged in to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The access token, which later requests carry as `IDT`.
+    pub token: String,
+}
+
+impl Person {
+    /// A person at the client node of this name, speaking IPv4.
+    pub async fn at(testbed: &dyn Testbed, name: &str) -> Result<Self> {
+        let node = testbed.client(name).await?;
+        let address = IpAddr::V4(node.addresses().v4);
+        Ok(Self { node, url: testbed.url(), address, url_v6: testbed.url_v6().ok() })
+    }
+
+    /// The same person speaking IPv6.
+    pub fn over_v6(&self) -> Result<Self> {
+        let v6 = self.node.addresses().v6(self.node.name())?;
+        let url = self.url_v6.clone().context("the server has no IPv6 address")?;
+        Ok(Self { address: IpAddr::V6(v6), url, ..self.clone() })
+    }
+
+    /// The same person speaking to another URL, such as an edge in front of the server.
+    pub fn speaking_to(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// The node the person is at.
+    pub fn node(&self) -> &dyn Node {
+        self.node.as_ref()
+    }
+
+    /// The address that nginx should see.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The URL of FMD Server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Requests to FMD Server, to be sent with [`Person::send`].
+    pub fn requests(&self, requests: Vec<Request>) -> Requests {
+        Requests::new(&self.url, requests)
+    }
+
+    /// Sends requests and returns every attempt.
+    pub async fn send(&self, requests: Requests) -> Result<Vec<Attempt>> {
+        let lines = self.carry_out(&Plan::Requests(requests), Duration::from_secs(120)).await?;
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
+    /// Sends one request and returns its outcome.
+    pub async fn ask(&self, request: Request) -> Result<Outcome> {
+        let attempts = self.send(self.requests(vec![request])).await?;
+        let last = attempts.into_iter().last().context("the client sent nothing")?;
+        Ok(last.outcome)
+    }
+
+    /// Tries every TCP port of an address and returns the open ones.
+    pub async fn scan(&self, address: IpAddr) -> Result<Vec<u16>> {
+        let plan = Plan::Scan { address, from: 1, to: u16::MAX };
+        let lines = self.carry_out(&plan, Duration::from_secs(600)).await?;
+        lines.iter().map(|line| parse::<OpenPort>(line).map(|open| open.port)).collect()
+    }
+
+    /// Takes up to `count` HTTP requests on a port of the person's node.
+    pub async fn listen(&self, port: u16, count: usize, within: Duration) -> Result<Vec<Received>> {
+        let within_ms = crate::client::millis(within);
+        let plan = Plan::Listen { port, count, within_ms };
+        let lines = self.carry_out(&plan, within + Duration::from_secs(10)).await?;
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
+    /// Carries out a plan on the node; passwords travel through standard input.
+    pub async fn carry_out(&self, plan: &Plan, deadline: Duration) -> Result<Vec<String>> {
+        let plan = serde_json::to_vec(plan).context("encoding a plan")?;
+        let command = Command::new([self.node.suite(), "client"]).stdin(plan).deadline(deadline);
+        let text = self.node.run(command).await?.ok()?.text();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Registers an account whose password is [`password_of`] its name.
+    pub async fn register(&self, account: &str) -> Result<()> {
+        let body = json!({
+            "Salt": "c2FsdA",
+            "HashedPassword": password_of(account),
+            "PubKey": "public key",
+            "PrivKey": "private key",
+            "RequestedUsername": account,
+        });
+        match self.ask(Request::new("PUT", "/api/v1/device").json(&body)).await? {
+            Outcome::Answered { status: 200, .. } => Ok(()),
+            other => bail!("registering account {account}: {other}"),
+        }
+    }
+
+    /// Logs in with the right password.
+    pub async fn log_in(&self, account: &str) -> Result<Session> {
+        let outcome = self.ask(login(account, &password_of(account))).await?;
+        let Outcome::Answered { status: 200, body } = &outcome else {
+            bail!("logging in to {account} with the right password from {}: {outcome}", self.address);
+        };
+        let body: Value = serde_json::from_str(body).context("reading the access token")?;
+        let token = body["Data"].as_str().context("no access token in the answer")?.to_owned();
+        Ok(Session { token })
+    }
+
+    /// Guesses a password once, wrongly; the server must answer 403.
+    pub async fn guess_wrong(&self, account: &str) -> Result<()> {
+        let outcome = self.ask(login(account, "wrong")).await?;
+        ensure!(outcome.status() == Some(403), "a wrong password for {account}: {outcome}, not 403");
+        Ok(())
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T> {
+    serde_json::from_str(line).with_context(|| format!("the client answered {line:?}"))
+}
+
+/// The password hash of an account that the suite registered.
+pub fn password_of(account: &str) -> String {
+    format!("hash of the right password of {account}")
+}
+
+/// A login. Upstream's clients send an Argon2 hash; the server compares it as any text.
+pub fn login(account: &str, password: &str) -> Request {
+    let body = json!({ "IDT": account, "Data": password, "SessionDurationSeconds": 60 });
+    Request::new("PUT", "/api/v1/requestAccess").json(&body)
+}

@@ -1,0 +1,95 @@
+//! What proves a ban: not the status alone, which lists addresses whose ban action failed, but the
+//! firewall's set and packets that stop.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::person::login;
+use super::{Fail2ban, Firewall, JailStatus, MAXRETRY, PATIENCE, Person};
+use crate::client::{Attempt, Outcome, Request};
+use crate::scenario::Stage;
+
+/// The web page: no door at which anybody guesses, so no limit slows these requests.
+const PAGE: &str = "/";
+
+/// What an attacker saw until he was cut off.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// His guesses.
+    pub guesses: Vec<Attempt>,
+    /// The first request that got no answer.
+    pub cut: Attempt,
+}
+
+impl Cut {
+    /// From the last answered guess to the first refused connection.
+    pub fn delay(&self) -> Duration {
+        let answered = self.guesses.iter().rfind(|guess| guess.outcome.status().is_some());
+        let from = answered.map_or(self.cut.at, |guess| guess.at + guess.took_ms / 1000.0);
+        let until = self.cut.at + self.cut.took_ms / 1000.0;
+        Duration::from_secs_f64((until - from).max(0.0))
+    }
+
+    /// How many guesses FMD Server answered.
+    pub fn answered(&self) -> usize {
+        self.guesses.iter().filter(|guess| matches!(guess.outcome.status(), Some(200 | 403 | 404 | 423))).count()
+    }
+}
+
+/// Guesses `count` wrong passwords, each on the account that `account` names for it, then knocks
+/// every 10 ms until a new connection is refused.
+///
+/// # Errors
+/// Connections are still accepted after [`PATIENCE`].
+pub async fn guess_until_cut(person: &Person, count: usize, account: impl Fn(usize) -> String) -> Result<Cut> {
+    let mut requests: Vec<Request> = (0..count).map(|n| login(&account(n), "wrong")).collect();
+    let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
+    requests.push(knock);
+    let attempts = person.send(person.requests(requests)).await?;
+    let (guesses, knocks): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|a| a.request < count);
+    let cut = knocks.into_iter().rfind(|knock| knock.outcome.is_cut());
+    match cut {
+        Some(cut) => Ok(Cut { guesses, cut }),
+        None => anyhow::bail!(
+            "packets of {} still get in {} s after {count} wrong passwords (answers: {})",
+            person.address(),
+            PATIENCE.as_secs(),
+            statuses(&guesses)
+        ),
+    }
+}
+
+fn statuses(attempts: &[Attempt]) -> String {
+    let all: Vec<_> = attempts.iter().map(|attempt| attempt.outcome.to_string()).collect();
+    all.join(" ")
+}
+
+/// Proves that a person is banned by a jail: listed, in the firewall's set, and cut off.
+pub async fn prove_banned(stage: &Stage, person: &Person, jail: &str) -> Result<JailStatus> {
+    let address = person.address();
+    let status = stage.fail2ban().wait_banned(jail, address, PATIENCE).await?;
+    super::wait_for(&format!("{address} in a set of the firewall"), PATIENCE, async || {
+        Ok(stage.firewall().bans(address).await?.then_some(()))
+    })
+    .await?;
+    let knocks = vec![Request::new("GET", PAGE); MAXRETRY];
+    for attempt in person.send(person.requests(knocks)).await? {
+        ensure!(attempt.outcome.is_cut(), "{address} is listed as banned, yet it got an answer: {}", attempt.outcome);
+    }
+    Ok(status)
+}
+
+/// Proves that a person is served and stands in no jail's list and no set of the firewall.
+pub async fn prove_not_banned(stage: &Stage, person: &Person) -> Result<()> {
+    let address = person.address();
+    let fail2ban: Fail2ban = stage.fail2ban();
+    for jail in fail2ban.jails().await? {
+        ensure!(!fail2ban.status(&jail).await?.bans(address), "{address} stands in the ban list of jail {jail}");
+    }
+    let firewall: Firewall = stage.firewall();
+    ensure!(!firewall.bans(address).await?, "{address} stands in a set of the firewall");
+    let outcome = person.ask(Request::new("GET", PAGE)).await?;
+    ensure!(matches!(outcome, Outcome::Answered { status: 200, .. }), "{address} is not banned, yet: {outcome}");
+    Ok(())
+}
