@@ -1,9 +1,25 @@
-//! A small FMD Server for places where upstream's can't be had.
+//! A small FMD Server for places where upstream's can't be had: API v1 of
+//! FMD Server 0.15, answered and logged as upstream does it.
+//!
+//! `cli` reads the command line and runs the `server`, which hands requests to
+//! the `api`; that knows the `store`, who may come in (`access`), and how to
+//! wake phones (`push`).
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+mod access;
+mod answer;
+mod api;
+mod cli;
+pub mod config;
+mod json;
+pub mod log;
+mod push;
+mod random;
+mod route;
+mod server;
+mod sniff;
+mod store;
+mod web;
 
-/// Runs the server's command line.
-pub fn main(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(2)
-}
+pub use api::UPSTREAM_VERSION;
+pub use cli::{BUILD, main};
+pub use server::Server;
