@@ -10,7 +10,10 @@ use fmd_stack::{cli, sandbox};
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let program = Path::new(&program)
+        .file_name()
+        .and_then(OsStr::to_str)
+        .unwrap_or_default();
     if matches!(program, "fmd-server" | "fmd-embedded") {
         return fmd_embedded::main(std::env::args_os());
     }

@@ -172,6 +172,8 @@ impl Shared {
 }
 
 fn client() -> Result<reqwest::Client> {
+    // An error means that whoever links this library has installed one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         reqwest::Client::builder()
             .user_agent(format!(

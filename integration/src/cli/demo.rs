@@ -56,11 +56,21 @@ struct Story {
 pub async fn run(options: Options) -> Result<bool> {
     let choice = options.place.choice();
     choice.prepare().await?;
-    let narrator = Narrator { json: options.json, started: Instant::now() };
-    narrator.tell(&format!("Starting FMD Server, nginx and fail2ban on testbed {}", choice.kind));
+    let narrator = Narrator {
+        json: options.json,
+        started: Instant::now(),
+    };
+    narrator.tell(&format!(
+        "Starting FMD Server, nginx and fail2ban on testbed {}",
+        choice.kind
+    ));
     let stage = Stage::new(choice.start(choice.spec("demo")?).await?);
     let testbed = stage.testbed();
-    narrator.tell(&format!("Ready. FMD Server: {}, at {}", testbed.fmd_server(), testbed.url()));
+    narrator.tell(&format!(
+        "Ready. FMD Server: {}, at {}",
+        testbed.fmd_server(),
+        testbed.url()
+    ));
     let story = tell(&stage, &narrator).await;
     if let Ok(story) = &story {
         close(&stage, &narrator, story);
@@ -83,22 +93,41 @@ async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
     let bystander = stage.person("bystander").await?;
     bystander.register("bob").await?;
     bystander.log_in("bob").await?;
-    narrator.tell(&format!("bystander {} registers account bob and logs in", bystander.address()));
+    narrator.tell(&format!(
+        "bystander {} registers account bob and logs in",
+        bystander.address()
+    ));
     let count = MAXRETRY;
     let address = attacker.address();
-    narrator.tell(&format!("attacker {address} guesses {count} wrong passwords for bob"));
+    narrator.tell(&format!(
+        "attacker {address} guesses {count} wrong passwords for bob"
+    ));
     let cut = stack::guess_until_cut(&attacker, count, |_| "bob".to_owned()).await?;
     let delay = cut.delay().as_secs_f64();
-    narrator.tell(&format!("attacker is cut off: {}, {delay:.2} s after the last failure", cut.cut.outcome));
+    narrator.tell(&format!(
+        "attacker is cut off: {}, {delay:.2} s after the last failure",
+        cut.cut.outcome
+    ));
     let status = stack::prove_banned(stage, &attacker, JAIL).await?;
-    narrator.tell("his address is in the jail's list and in the firewall's set; 5 more tries: no answer");
+    narrator.tell(
+        "his address is in the jail's list and in the firewall's set; 5 more tries: no answer",
+    );
     bystander.log_in("bob").await?;
     narrator.tell("bystander logs in as before");
     let log = stage.journal().entries("fmd-server").await?;
     stage.fail2ban().unban(JAIL, address).await?;
     stack::prove_not_banned(stage, &attacker).await?;
-    narrator.tell(&format!("fail2ban-client set {JAIL} unbanip {address}: attacker is served again"));
-    Ok(Story { cut, status, log: log.into_iter().filter(|line| line.contains("failed login")).collect() })
+    narrator.tell(&format!(
+        "fail2ban-client set {JAIL} unbanip {address}: attacker is served again"
+    ));
+    Ok(Story {
+        cut,
+        status,
+        log: log
+            .into_iter()
+            .filter(|line| line.contains("failed login"))
+            .collect(),
+    })
 }
 
 fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
@@ -126,8 +155,17 @@ fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
 async fn keep(stage: &Stage) -> Result<()> {
     let testbed = stage.testbed();
     println!("\nThe stack stays up. To look inside (as the same user):");
-    for node in [testbed.server(), testbed.client("attacker").await?, testbed.client("bystander").await?] {
-        println!("  {} ({}):\n    {}", node.name(), node.addresses().v4, node.shell());
+    for node in [
+        testbed.server(),
+        testbed.client("attacker").await?,
+        testbed.client("bystander").await?,
+    ] {
+        println!(
+            "  {} ({}):\n    {}",
+            node.name(),
+            node.addresses().v4,
+            node.shell()
+        );
     }
     println!("Ctrl-C ends it and leaves nothing behind.");
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")

@@ -48,7 +48,11 @@ pub struct Where {
     #[arg(long, value_enum, default_value = "namespaces")]
     testbed: Kind,
     /// `embedded`, `upstream` (the image of the compose file), or the path of an FMD Server binary
-    #[arg(long, value_name = "embedded|upstream|PATH", default_value = "embedded")]
+    #[arg(
+        long,
+        value_name = "embedded|upstream|PATH",
+        default_value = "embedded"
+    )]
     fmd_server: String,
     /// Take the configuration from this folder (it holds an etc/) instead of the shipped one
     #[arg(long, value_name = "DIR")]
@@ -62,7 +66,11 @@ impl Where {
             "upstream" => FmdServer::Image,
             path => FmdServer::Binary(PathBuf::from(path)),
         };
-        Choice { kind: self.testbed, fmd_server, rendered: self.rendered.clone() }
+        Choice {
+            kind: self.testbed,
+            fmd_server,
+            rendered: self.rendered.clone(),
+        }
     }
 }
 
@@ -72,7 +80,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(UNUSABLE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(cli.command) {

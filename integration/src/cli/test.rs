@@ -47,11 +47,17 @@ pub async fn run(options: Options) -> Result<bool> {
     let choice = options.place.choice();
     // A scenario named by hand runs, and fails, even where the testbed can't do what it needs.
     let named = !options.scenarios.is_empty();
-    let (fit, unfit): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|scenario| named || choice.can_all(scenario.needs));
+    let (fit, unfit): (Vec<_>, Vec<_>) = chosen
+        .into_iter()
+        .partition(|scenario| named || choice.can_all(scenario.needs));
     for scenario in unfit {
         let needs: Vec<_> = scenario.needs.iter().map(|need| need.describe()).collect();
-        eprintln!("not for {}: {} (needs {})", choice.kind, scenario.name, needs.join(", "));
+        eprintln!(
+            "not for {}: {} (needs {})",
+            choice.kind,
+            scenario.name,
+            needs.join(", ")
+        );
     }
     choice.prepare().await?;
     let mut verdicts = play(fit, &choice, options.jobs.max(1)).await;

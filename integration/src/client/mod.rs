@@ -16,14 +16,19 @@ pub use plan::{Attempt, Connection, OpenPort, Outcome, Plan, Received, Request, 
 /// Reads a plan from standard input and carries it out.
 pub async fn main() -> Result<()> {
     let mut text = String::new();
-    tokio::io::stdin().read_to_string(&mut text).await.context("reading the plan")?;
+    tokio::io::stdin()
+        .read_to_string(&mut text)
+        .await
+        .context("reading the plan")?;
     let plan = serde_json::from_str(&text)
         .context("the plan on standard input is not what `fmd-stack client` takes")?;
     match plan {
         Plan::Requests(plan) => requests::send(plan).await,
         Plan::Scan { address, from, to } => scan::scan(address, from, to).await,
-        Plan::Listen { port, count, within_ms } => {
-            scan::listen(port, count, Duration::from_millis(within_ms)).await
-        }
+        Plan::Listen {
+            port,
+            count,
+            within_ms,
+        } => scan::listen(port, count, Duration::from_millis(within_ms)).await,
     }
 }

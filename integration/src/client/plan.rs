@@ -14,7 +14,11 @@ pub enum Plan {
     /// Try every TCP port of an address; one [`OpenPort`] a line comes back.
     Scan { address: IpAddr, from: u16, to: u16 },
     /// Take requests on a port and say what came; one [`Received`] a line comes back.
-    Listen { port: u16, count: usize, within_ms: u64 },
+    Listen {
+        port: u16,
+        count: usize,
+        within_ms: u64,
+    },
 }
 
 /// A series of requests to one server.

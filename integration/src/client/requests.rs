@@ -19,8 +19,14 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// Sends the requests of a plan, writing an [`Attempt`] a line to standard output.
 pub async fn send(plan: Requests) -> Result<()> {
     let workers = plan.connections.max(1);
-    let shared = Arc::new(Shared { next: AtomicUsize::new(0), cut: AtomicBool::new(false), plan });
-    let tasks: Vec<_> = (0..workers).map(|_| tokio::spawn(work(shared.clone()))).collect();
+    let shared = Arc::new(Shared {
+        next: AtomicUsize::new(0),
+        cut: AtomicBool::new(false),
+        plan,
+    });
+    let tasks: Vec<_> = (0..workers)
+        .map(|_| tokio::spawn(work(shared.clone())))
+        .collect();
     for task in tasks {
         task.await.context("a connection's task ended early")??;
     }
@@ -38,7 +44,9 @@ async fn work(shared: Arc<Shared>) -> Result<()> {
     let client = client(&shared.plan)?;
     loop {
         let index = shared.next.fetch_add(1, Ordering::SeqCst);
-        let Some(request) = shared.plan.requests.get(index) else { return Ok(()) };
+        let Some(request) = shared.plan.requests.get(index) else {
+            return Ok(());
+        };
         if shared.plan.stop_when_cut && shared.cut.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -88,19 +96,30 @@ async fn series(client: &Client, url: &str, index: usize, request: &Request) -> 
 
 async fn once(client: &Client, url: &str, index: usize, request: &Request) -> Result<Outcome> {
     let prepared = prepare(client, url, request)?;
-    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64();
     let started = Instant::now();
     let outcome = match client.execute(prepared).await {
         Ok(answer) => answered(answer).await,
         Err(error) => refusal(&error),
     };
     let took_ms = started.elapsed().as_secs_f64() * 1000.0;
-    print_line(&Attempt { request: index, at, took_ms, outcome: outcome.clone() })?;
+    print_line(&Attempt {
+        request: index,
+        at,
+        took_ms,
+        outcome: outcome.clone(),
+    })?;
     Ok(outcome)
 }
 
 fn prepare(client: &Client, url: &str, request: &Request) -> Result<reqwest::Request> {
-    let method = request.method.parse().with_context(|| format!("method {:?}", request.method))?;
+    let method = request
+        .method
+        .parse()
+        .with_context(|| format!("method {:?}", request.method))?;
     let mut headers = HeaderMap::new();
     if request.body.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -110,11 +129,15 @@ fn prepare(client: &Client, url: &str, request: &Request) -> Result<reqwest::Req
         let value = HeaderValue::from_bytes(value.as_bytes()).context("header value")?;
         headers.append(name, value);
     }
-    let mut builder = client.request(method, format!("{url}{}", request.path)).headers(headers);
+    let mut builder = client
+        .request(method, format!("{url}{}", request.path))
+        .headers(headers);
     if let Some(body) = &request.body {
         builder = builder.body(body.clone());
     }
-    builder.build().with_context(|| format!("building a request to {url}{}", request.path))
+    builder
+        .build()
+        .with_context(|| format!("building a request to {url}{}", request.path))
 }
 
 async fn answered(answer: reqwest::Response) -> Outcome {
@@ -122,7 +145,10 @@ async fn answered(answer: reqwest::Response) -> Outcome {
     match answer.bytes().await {
         Ok(body) => {
             let body = &body[..body.len().min(BODY_LIMIT)];
-            Outcome::Answered { status, body: String::from_utf8_lossy(body).into_owned() }
+            Outcome::Answered {
+                status,
+                body: String::from_utf8_lossy(body).into_owned(),
+            }
         }
         Err(error) => refusal(&error),
     }
@@ -162,5 +188,8 @@ pub fn print_line(what: &impl serde::Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(what).context("encoding a line")?;
     line.push(b'\n');
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&line).and_then(|()| stdout.flush()).context("writing to standard output")
+    stdout
+        .write_all(&line)
+        .and_then(|()| stdout.flush())
+        .context("writing to standard output")
 }

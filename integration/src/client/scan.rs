@@ -25,7 +25,11 @@ pub async fn scan(address: IpAddr, from: u16, to: u16) -> Result<()> {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut tries = JoinSet::new();
     for port in from..=to {
-        let permit = permits.clone().acquire_owned().await.context("waiting for a turn")?;
+        let permit = permits
+            .clone()
+            .acquire_owned()
+            .await
+            .context("waiting for a turn")?;
         tries.spawn(async move {
             let connect = TcpStream::connect(SocketAddr::new(address, port));
             let open = matches!(timeout(PATIENCE, connect).await, Ok(Ok(_)));
@@ -41,7 +45,8 @@ pub async fn scan(address: IpAddr, from: u16, to: u16) -> Result<()> {
         }
     }
     open.sort_unstable();
-    open.into_iter().try_for_each(|port| print_line(&OpenPort { port }))
+    open.into_iter()
+        .try_for_each(|port| print_line(&OpenPort { port }))
 }
 
 /// Takes up to `count` HTTP requests on a port, answering each with 200, and prints them.
@@ -63,18 +68,29 @@ pub async fn listen(port: u16, count: usize, within: Duration) -> Result<()> {
 async fn receive(stream: TcpStream, from: IpAddr) -> Result<Received> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
-    stream.read_line(&mut request).await.context("reading a request")?;
+    stream
+        .read_line(&mut request)
+        .await
+        .context("reading a request")?;
     let mut length = 0;
     loop {
         let mut line = String::new();
-        stream.read_line(&mut line).await.context("reading a header")?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        stream
+            .read_line(&mut line)
+            .await
+            .context("reading a header")?;
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().context("content-length")?;
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.context("reading a body")?;
+    stream
+        .read_exact(&mut body)
+        .await
+        .context("reading a body")?;
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(answer).await.context("answering")?;
     Ok(Received {

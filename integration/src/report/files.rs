@@ -41,7 +41,8 @@ pub fn write_junit(path: &Path, verdicts: &[Verdict]) -> Result<()> {
             }
         };
         let mut case = TestCase::new(verdict.scenario, status);
-        case.set_classname(verdict.ran_on.clone()).set_time(verdict.duration);
+        case.set_classname(verdict.ran_on.clone())
+            .set_time(verdict.duration);
         if !verdict.notes.is_empty() {
             case.set_system_out(verdict.notes.join("\n"));
         }

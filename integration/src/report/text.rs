@@ -13,18 +13,40 @@ pub fn line(verdict: &Verdict) -> String {
 
 /// The scenarios and what each proves.
 pub fn list(scenarios: &[&'static Scenario]) -> String {
-    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-    scenarios.iter().map(|one| format!("{:width$}  {}\n", one.name, one.proves)).collect()
+    let width = scenarios
+        .iter()
+        .map(|scenario| scenario.name.len())
+        .max()
+        .unwrap_or(0);
+    scenarios
+        .iter()
+        .map(|one| format!("{:width$}  {}\n", one.name, one.proves))
+        .collect()
 }
 
 /// A row per scenario: name, verdict, duration, claim; then failures and a closing line.
 pub fn table(verdicts: &[Verdict]) -> String {
-    let width = verdicts.iter().map(|verdict| verdict.scenario.len()).max().unwrap_or(8).max(8);
-    let mut text = format!("\n{:width$}  verdict  time     what it proves\n", "scenario");
+    let width = verdicts
+        .iter()
+        .map(|verdict| verdict.scenario.len())
+        .max()
+        .unwrap_or(8)
+        .max(8);
+    let mut text = format!(
+        "\n{:width$}  verdict  time     what it proves\n",
+        "scenario"
+    );
     for verdict in verdicts {
-        let word = if verdict.result.is_ok() { "held" } else { "FAILED" };
+        let word = if verdict.result.is_ok() {
+            "held"
+        } else {
+            "FAILED"
+        };
         let seconds = verdict.duration.as_secs_f64();
-        text += &format!("{:width$}  {word:7}  {seconds:5.1} s  {}\n", verdict.scenario, verdict.proves);
+        text += &format!(
+            "{:width$}  {word:7}  {seconds:5.1} s  {}\n",
+            verdict.scenario, verdict.proves
+        );
         for note in &verdict.notes {
             text += &format!("{:width$}                    · {note}\n", "");
         }
@@ -34,8 +56,15 @@ pub fn table(verdicts: &[Verdict]) -> String {
             text += &format!("\n{} failed: {error:#}\n", verdict.scenario);
         }
     }
-    let failed = verdicts.iter().filter(|verdict| verdict.result.is_err()).count();
-    if let Some(ran_on) = verdicts.iter().map(|v| &v.ran_on).find(|ran_on| !ran_on.is_empty()) {
+    let failed = verdicts
+        .iter()
+        .filter(|verdict| verdict.result.is_err())
+        .count();
+    if let Some(ran_on) = verdicts
+        .iter()
+        .map(|v| &v.ran_on)
+        .find(|ran_on| !ran_on.is_empty())
+    {
         text += &format!("\nRan on: {ran_on}\n");
     }
     text += &format!("{} passed, {failed} failed\n", verdicts.len() - failed);

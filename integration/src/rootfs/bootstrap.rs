@@ -29,8 +29,13 @@ pub async fn bootstrap(recipe: &Recipe, tar: &Path) -> Result<()> {
     tools::ensure().await?;
     let started = Instant::now();
     let progress = Progress::new(recipe);
-    let mut child = command(recipe, tar)?.spawn().context("starting mmdebstrap")?;
-    let stderr = child.stderr.take().context("mmdebstrap has no standard error")?;
+    let mut child = command(recipe, tar)?
+        .spawn()
+        .context("starting mmdebstrap")?;
+    let stderr = child
+        .stderr
+        .take()
+        .context("mmdebstrap has no standard error")?;
     let mut lines = BufReader::new(stderr).lines();
     let mut log = String::new();
     while let Some(line) = lines.next_line().await.context("reading from mmdebstrap")? {
@@ -50,7 +55,11 @@ pub async fn bootstrap(recipe: &Recipe, tar: &Path) -> Result<()> {
             last_lines(&log, 8)
         );
     }
-    eprintln!("Made the root filesystem {} in {:.0} s.", recipe.name, started.elapsed().as_secs_f64());
+    eprintln!(
+        "Made the root filesystem {} in {:.0} s.",
+        recipe.name,
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -66,7 +75,11 @@ fn command(recipe: &Recipe, tar: &Path) -> Result<Command> {
     command.args([recipe.suite]).arg(tar);
     // mmdebstrap's own temporary folder is as large as its result.
     command.env("TMPDIR", tar.parent().context("the cache has no folder")?);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     Ok(command)
 }
 
@@ -88,7 +101,10 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self { bar, started: Instant::now() }
+        Self {
+            bar,
+            started: Instant::now(),
+        }
     }
 
     fn step(&self, step: &str) {

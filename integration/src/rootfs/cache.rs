@@ -30,11 +30,17 @@ struct Stamp {
 
 /// The cache folder of this user.
 pub fn folder() -> Result<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let var = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     var(FOLDER)
         .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("fmd-stack")))
         .or_else(|| var("HOME").map(|dir| dir.join(".cache/fmd-stack")))
-        .with_context(|| format!("neither HOME nor XDG_CACHE_HOME nor {FOLDER} is set: no place for the cache"))
+        .with_context(|| {
+            format!("neither HOME nor XDG_CACHE_HOME nor {FOLDER} is set: no place for the cache")
+        })
 }
 
 /// The root filesystem of this recipe, made if it is missing or damaged.
@@ -50,7 +56,10 @@ pub async fn ensure(recipe: &Recipe) -> Result<Rootfs> {
     match check(&found) {
         Ok(()) => return Ok(found),
         Err(_) if !home.exists() => {}
-        Err(damage) => eprintln!("{} is not usable ({damage:#}): making it anew.", home.display()),
+        Err(damage) => eprintln!(
+            "{} is not usable ({damage:#}): making it anew.",
+            home.display()
+        ),
     }
     remove(&home).await?;
     let half = home.with_extension("partial");
@@ -68,9 +77,13 @@ pub async fn ensure(recipe: &Recipe) -> Result<Rootfs> {
 /// Deletes every root filesystem of the cache.
 pub async fn clean() -> Result<()> {
     let cache = folder()?;
-    let Ok(entries) = fs::read_dir(&cache) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(&cache) else {
+        return Ok(());
+    };
     for entry in entries {
-        let path = entry.with_context(|| format!("reading {}", cache.display()))?.path();
+        let path = entry
+            .with_context(|| format!("reading {}", cache.display()))?
+            .path();
         remove(&path).await?;
     }
     Ok(())
@@ -78,22 +91,41 @@ pub async fn clean() -> Result<()> {
 
 fn key(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
-    for part in [FORMAT, std::env::consts::ARCH, recipe.suite].iter().chain(recipe.packages) {
+    for part in [FORMAT, std::env::consts::ARCH, recipe.suite]
+        .iter()
+        .chain(recipe.packages)
+    {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let hash: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hash
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{}-{}-{hash}", recipe.name, recipe.suite)
 }
 
 fn rootfs(home: &Path) -> Rootfs {
-    Rootfs { dir: home.join("root"), tar: home.join("root.tar") }
+    Rootfs {
+        dir: home.join("root"),
+        tar: home.join("root.tar"),
+    }
 }
 
 /// Waits for the lock of one root filesystem; it is released when the file is closed.
 async fn lock(path: PathBuf) -> Result<Flock<File>> {
     tokio::task::spawn_blocking(move || {
         let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, _)) => file,
+        };
+        eprintln!(
+            "Another run is making the root filesystem: waiting for it ({}).",
+            path.display()
+        );
         Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| errno)
             .with_context(|| format!("locking {}", path.display()))
@@ -110,9 +142,18 @@ async fn make(recipe: &Recipe, half: &Path) -> Result<()> {
     chown(&half_made.dir, Some(uid), Some(gid)).context("handing the folder to the sandbox")?;
     bootstrap::bootstrap(recipe, &half_made.tar).await?;
     // The tar file is opened by number: the sandbox's root may not be able to reach it by name.
-    unpack(&half_made).await.context("unpacking the root filesystem")?;
-    let stamp = Stamp { tar: size(&half_made.tar)?, files: files(&half_made.dir)? };
-    ensure!(stamp.files.len() > 1000, "only {} files were unpacked", stamp.files.len());
+    unpack(&half_made)
+        .await
+        .context("unpacking the root filesystem")?;
+    let stamp = Stamp {
+        tar: size(&half_made.tar)?,
+        files: files(&half_made.dir)?,
+    };
+    ensure!(
+        stamp.files.len() > 1000,
+        "only {} files were unpacked",
+        stamp.files.len()
+    );
     let text = serde_json::to_vec(&stamp).context("encoding the stamp")?;
     fs::write(half.join(STAMP), text).context("writing the stamp")
 }
@@ -120,7 +161,14 @@ async fn make(recipe: &Recipe, half: &Path) -> Result<()> {
 async fn unpack(rootfs: &Rootfs) -> Result<()> {
     let file = format!("/proc/self/fd/{}", sandbox::FIRST_FD);
     // Device nodes can't be made without privileges, and each machine gets its own /dev.
-    let argv = ["tar", "--extract", "--file", &file, "--numeric-owner", "--exclude=./dev/*"];
+    let argv = [
+        "tar",
+        "--extract",
+        "--file",
+        &file,
+        "--numeric-owner",
+        "--exclude=./dev/*",
+    ];
     sandbox::run_as_inner_root(&argv, &rootfs.dir, std::slice::from_ref(&rootfs.tar)).await
 }
 
@@ -129,16 +177,24 @@ fn check(rootfs: &Rootfs) -> Result<()> {
     let home = rootfs.dir.parent().context("no folder")?;
     let stamp = fs::read(home.join(STAMP)).context("it was not finished")?;
     let stamp: Stamp = serde_json::from_slice(&stamp).context("its stamp is damaged")?;
-    ensure!(size(&rootfs.tar)? == stamp.tar, "its tar file has another size");
+    ensure!(
+        size(&rootfs.tar)? == stamp.tar,
+        "its tar file has another size"
+    );
     for (path, expected) in &stamp.files {
         let actual = size(&rootfs.dir.join(path))?;
-        ensure!(actual == *expected, "{path} has {actual} bytes instead of {expected}");
+        ensure!(
+            actual == *expected,
+            "{path} has {actual} bytes instead of {expected}"
+        );
     }
     Ok(())
 }
 
 fn size(path: &Path) -> Result<u64> {
-    let meta = path.symlink_metadata().with_context(|| format!("{} is missing", path.display()))?;
+    let meta = path
+        .symlink_metadata()
+        .with_context(|| format!("{} is missing", path.display()))?;
     Ok(meta.len())
 }
 
@@ -148,7 +204,9 @@ fn files(root: &Path) -> Result<Vec<(String, u64)>> {
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         // Folders closed to the caller (such as /root) stay out of the stamp.
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries {
             let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
             let kind = entry.file_type().context("asking for a file's type")?;
@@ -156,7 +214,11 @@ fn files(root: &Path) -> Result<Vec<(String, u64)>> {
                 folders.push(entry.path());
             } else if kind.is_file() {
                 let path = entry.path();
-                let name = path.strip_prefix(root).context("outside")?.to_string_lossy().into_owned();
+                let name = path
+                    .strip_prefix(root)
+                    .context("outside")?
+                    .to_string_lossy()
+                    .into_owned();
                 found.push((name, size(&path)?));
             }
         }
@@ -176,5 +238,9 @@ async fn remove(path: &Path) -> Result<()> {
             .with_context(|| format!("emptying {}", inner.display()))?;
     }
     let place = || format!("deleting {}", path.display());
-    if path.is_dir() { fs::remove_dir_all(path).with_context(place) } else { fs::remove_file(path).with_context(place) }
+    if path.is_dir() {
+        fs::remove_dir_all(path).with_context(place)
+    } else {
+        fs::remove_file(path).with_context(place)
+    }
 }

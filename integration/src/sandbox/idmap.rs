@@ -45,7 +45,9 @@ pub async fn write(pid: u32) -> Result<()> {
         let map = format!("0 {ROOTS_RANGE} {COUNT}\n");
         for kind in ["uid_map", "gid_map"] {
             let path = format!("/proc/{pid}/{kind}");
-            tokio::fs::write(&path, &map).await.with_context(|| format!("writing {path}"))?;
+            tokio::fs::write(&path, &map)
+                .await
+                .with_context(|| format!("writing {path}"))?;
         }
         return Ok(());
     }
@@ -56,9 +58,13 @@ pub async fn write(pid: u32) -> Result<()> {
 async fn newidmap(program: &str, pid: u32, own: u32, start: u32) -> Result<()> {
     let rest = COUNT - 1;
     let numbers = [pid, 0, own, 1, 1, start, rest].map(|number| number.to_string());
-    let output = Command::new(program).args(&numbers).output().await.with_context(|| {
-        format!("running {program} (Debian's package uidmap: `sudo apt-get install uidmap`)")
-    })?;
+    let output = Command::new(program)
+        .args(&numbers)
+        .output()
+        .await
+        .with_context(|| {
+            format!("running {program} (Debian's package uidmap: `sudo apt-get install uidmap`)")
+        })?;
     ensure!(
         output.status.success(),
         "{program} {}: {}",
@@ -71,7 +77,11 @@ async fn newidmap(program: &str, pid: u32, own: u32, start: u32) -> Result<()> {
 /// Start of the first range of at least [`COUNT`]` - 1` ids that `file` gives to this user.
 fn range(file: &str) -> Result<u32> {
     let uid = getuid();
-    let name = User::from_uid(uid).ok().flatten().map(|user| user.name).unwrap_or_default();
+    let name = User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map(|user| user.name)
+        .unwrap_or_default();
     let text = std::fs::read_to_string(file).unwrap_or_default();
     match text.lines().find_map(|line| owned_range(line, &name, uid)) {
         Some(start) => Ok(start),

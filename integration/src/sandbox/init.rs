@@ -19,7 +19,9 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&Message::Failed { error: format!("{error:#}") });
+            say(&Message::Failed {
+                error: format!("{error:#}"),
+            });
             ExitCode::FAILURE
         }
     }
@@ -28,7 +30,10 @@ pub fn main() -> ExitCode {
 fn run() -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("asking to die with the opener")?;
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("reading the job")?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("reading the job")?;
     match serde_json::from_str(&line).context("understanding the job")? {
         Job::Command { argv } => command(&argv)?,
         Job::Machine(machine) => become_machine(&machine)?,
@@ -46,7 +51,13 @@ fn command(argv: &[String]) -> Result<()> {
         .output()
         .with_context(|| format!("running {program}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{}`: {}: {}", argv.join(" "), output.status, stderr.trim());
+    ensure!(
+        output.status.success(),
+        "`{}`: {}: {}",
+        argv.join(" "),
+        output.status,
+        stderr.trim()
+    );
     Ok(())
 }
 
@@ -80,6 +91,9 @@ fn ended_child() -> bool {
 /// Blocks until the suite closes its end of the pipe, by will or by dying.
 fn wait_for_the_end() -> Result<()> {
     let mut rest = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut rest).context("waiting for the end")?;
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut rest)
+        .context("waiting for the end")?;
     Ok(())
 }

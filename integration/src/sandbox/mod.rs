@@ -73,13 +73,27 @@ impl Sandbox {
             .kill_on_drop(true)
             .spawn()
             .context("starting the sandbox's opener")?;
-        let stdin = opener.stdin.take().context("the opener has no standard input")?;
-        let stdout = opener.stdout.take().context("the opener has no standard output")?;
+        let stdin = opener
+            .stdin
+            .take()
+            .context("the opener has no standard input")?;
+        let stdout = opener
+            .stdout
+            .take()
+            .context("the opener has no standard output")?;
         let stdout = BufReader::new(stdout).lines();
-        let mut sandbox = Self { opener, stdin: Some(stdin), stdout, init_pid: 0 };
+        let mut sandbox = Self {
+            opener,
+            stdin: Some(stdin),
+            stdout,
+            init_pid: 0,
+        };
         match timeout(SETUP_DEADLINE, sandbox.set_up(job, cwd, opens)).await {
             Ok(done) => done.map(|()| sandbox),
-            Err(_) => bail!("the sandbox was not set up within {} s", SETUP_DEADLINE.as_secs()),
+            Err(_) => bail!(
+                "the sandbox was not set up within {} s",
+                SETUP_DEADLINE.as_secs()
+            ),
         }
     }
 
@@ -90,8 +104,13 @@ impl Sandbox {
             other => bail!("the opener said {other:?} first"),
         }
         let opener = self.opener.id().context("the opener has ended")?;
-        idmap::write(opener).await.context("mapping user ids into the sandbox")?;
-        let order = Order { cwd: cwd.to_owned(), opens: opens.to_owned() };
+        idmap::write(opener)
+            .await
+            .context("mapping user ids into the sandbox")?;
+        let order = Order {
+            cwd: cwd.to_owned(),
+            opens: opens.to_owned(),
+        };
         self.tell(&order).await?;
         self.tell(&job).await?;
         loop {
@@ -108,16 +127,27 @@ impl Sandbox {
         let mut line = serde_json::to_vec(what).context("encoding an order")?;
         line.push(b'\n');
         let stdin = self.stdin.as_mut().context("the sandbox is closed")?;
-        stdin.write_all(&line).await.context("writing to the sandbox")
+        stdin
+            .write_all(&line)
+            .await
+            .context("writing to the sandbox")
     }
 
     async fn next(&mut self) -> Result<Message> {
-        let Some(line) = self.stdout.next_line().await.context("reading from the sandbox")? else {
+        let Some(line) = self
+            .stdout
+            .next_line()
+            .await
+            .context("reading from the sandbox")?
+        else {
             let mut stderr = String::new();
             if let Some(mut pipe) = self.opener.stderr.take() {
                 let _ = timeout(Duration::from_secs(1), pipe.read_to_string(&mut stderr)).await;
             }
-            bail!("the sandbox ended while it was being set up: {}", stderr.trim());
+            bail!(
+                "the sandbox ended while it was being set up: {}",
+                stderr.trim()
+            );
         };
         serde_json::from_str(&line).with_context(|| format!("the sandbox said {line:?}"))
     }

@@ -56,9 +56,14 @@ fn overlay() -> Result<PathBuf> {
         "lowerdir=/proc/self/fd/{FIRST_FD},upperdir={0}/upper,workdir={0}/work,userxattr",
         work.display()
     );
-    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).context(
-        "mounting an overlay as an ordinary user, which needs Linux 5.11 (see `uname -r`)",
-    )?;
+    mount(
+        Some("overlay"),
+        &root,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .context("mounting an overlay as an ordinary user, which needs Linux 5.11 (see `uname -r`)")?;
     Ok(root)
 }
 
@@ -75,7 +80,10 @@ fn lay_files(root: &Path, machine: &Machine) -> Result<()> {
     let id = fs::read_to_string("/proc/sys/kernel/random/uuid").context("reading a random id")?;
     let id = id.replace('-', "");
     write_new(&root.join("etc/machine-id"), id.as_bytes(), 0o444)?;
-    let hosts = format!("127.0.0.1 localhost {0}\n::1 localhost {0}\n", machine.host_name);
+    let hosts = format!(
+        "127.0.0.1 localhost {0}\n::1 localhost {0}\n",
+        machine.host_name
+    );
     write_new(&root.join("etc/hosts"), hosts.as_bytes(), 0o644)
 }
 
@@ -112,8 +120,14 @@ fn devices(root: &Path) -> Result<()> {
     tmpfs(&dev.join("shm"), "mode=1777")?;
     let options = Some("newinstance,ptmxmode=0666,mode=620");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("devpts"), &dev.join("pts"), Some("devpts"), flags, options)
-        .context("mounting /dev/pts")?;
+    mount(
+        Some("devpts"),
+        &dev.join("pts"),
+        Some("devpts"),
+        flags,
+        options,
+    )
+    .context("mounting /dev/pts")?;
     let links = [
         ("pts/ptmx", "ptmx"),
         ("/proc/self/fd", "fd"),
@@ -136,16 +150,19 @@ fn bind(from: &Path, to: &Path, more: MsFlags) -> Result<()> {
 
 fn kernel_filesystems(root: &Path) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &root.join("proc"), Some("proc"), flags, None::<&str>).context(
+    mount(
+        Some("proc"),
+        &root.join("proc"),
+        Some("proc"),
+        flags,
+        None::<&str>,
+    )
+    .context(
         "mounting /proc; inside a container its masked /proc forbids that: use another testbed",
     )?;
-    // systemd-journald from 257 on wants /sys. Read-only: nothing here may touch hardware.
-    let sys = root.join("sys");
-    let read_only = flags | MsFlags::MS_RDONLY;
-    mount(Some("sysfs"), &sys, Some("sysfs"), read_only, None::<&str>)
-        .map_err(anyhow::Error::from)
-        .or_else(|_| bind(Path::new("/sys"), &sys, MsFlags::MS_REC))
-        .context("mounting /sys")
+    // systemd-journald from 257 on wants the cgroup tree that is mounted below /sys. The sandbox's
+    // root is nobody there: whatever the modes say, nothing can be changed.
+    bind(Path::new("/sys"), &root.join("sys"), MsFlags::MS_REC)
 }
 
 /// A suite built by Nix finds its loader and libraries in the store.
@@ -162,7 +179,10 @@ fn bind_store(root: &Path) -> Result<()> {
 /// What journald expects to find when no systemd started it.
 fn journal_folders() -> Result<()> {
     let id = fs::read_to_string("/etc/machine-id").context("reading /etc/machine-id")?;
-    for folder in ["/run/systemd/journal", &format!("/run/log/journal/{}", id.trim())] {
+    for folder in [
+        "/run/systemd/journal",
+        &format!("/run/log/journal/{}", id.trim()),
+    ] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
     Ok(())

@@ -17,11 +17,14 @@ pub const ADD_NODE: &str = r#"
 ip netns add "$1"
 ip link add "node$2" type veth peer name eth0 netns "$1"
 ip link set "node$2" master segment up
-ip netns exec "$1" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad'
-ip -n "$1" link set lo up
-ip -n "$1" address add "$3/24" dev eth0
-ip -n "$1" -6 address add "$4/48" dev eth0 nodad
-ip -n "$1" link set eth0 up
+# Not `ip -n`, which would mount a writable /sys.
+nsenter --net="/run/netns/$1" sh -euc '
+  echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+  ip link set lo up
+  ip address add "$1/24" dev eth0
+  ip -6 address add "$2/48" dev eth0 nodad
+  ip link set eth0 up
+' sh "$3" "$4"
 "#;
 
 /// Makes the segment and puts the server on it.
@@ -31,11 +34,23 @@ pub fn set_up(server: &Addresses) -> Result<()> {
                    ip link set lo up; ip link set segment up";
     let script = format!("{segment}\n{ADD_NODE}");
     let output = Command::new("sh")
-        .args(["-euc", &script, "sh", "server", "0", &server.v4.to_string(), &v6.to_string()])
+        .args([
+            "-euc",
+            &script,
+            "sh",
+            "server",
+            "0",
+            &server.v4.to_string(),
+            &v6.to_string(),
+        ])
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
         .context("running sh")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "adding the server to the segment: {}", stderr.trim());
+    ensure!(
+        output.status.success(),
+        "adding the server to the segment: {}",
+        stderr.trim()
+    );
     Ok(())
 }

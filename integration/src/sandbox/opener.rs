@@ -22,7 +22,9 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            say(&Message::Failed { error: format!("{error:#}") });
+            say(&Message::Failed {
+                error: format!("{error:#}"),
+            });
             ExitCode::FAILURE
         }
     }
@@ -32,7 +34,9 @@ fn run() -> Result<ExitCode> {
     // If the suite dies between two steps, nothing of this may go on.
     set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER) {
-        say(&Message::Refused { errno: errno as i32 });
+        say(&Message::Refused {
+            errno: errno as i32,
+        });
         return Ok(ExitCode::FAILURE);
     }
     say(&Message::Unshared);
@@ -48,10 +52,17 @@ fn run() -> Result<ExitCode> {
     become_inner_root().context("becoming root of the sandbox")?;
     // A change of identity has cleared the first one.
     set_pdeathsig(Signal::SIGKILL).context("asking to die with the parent")?;
-    let mut init = Command::new("/proc/self/exe").arg(INIT).spawn().context("starting init")?;
+    let mut init = Command::new("/proc/self/exe")
+        .arg(INIT)
+        .spawn()
+        .context("starting init")?;
     say(&Message::Init { pid: init.id() });
     let status = init.wait().context("waiting for init")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Opens the ordered paths as [`FIRST_FD`] and up in this mount namespace, to be inherited by init.

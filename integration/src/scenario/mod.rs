@@ -60,6 +60,10 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 impl Scenario {
     /// The capabilities this scenario needs and the testbed lacks.
     pub fn lacks(&self, testbed: &dyn Testbed) -> Vec<Capability> {
-        self.needs.iter().copied().filter(|need| !testbed.can(*need)).collect()
+        self.needs
+            .iter()
+            .copied()
+            .filter(|need| !testbed.can(*need))
+            .collect()
     }
 }

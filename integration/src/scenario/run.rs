@@ -49,7 +49,10 @@ async fn play(
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let spec = prepare(scenario, choice, fault)?;
-    let testbed = choice.start(spec).await.context("the testbed did not start")?;
+    let testbed = choice
+        .start(spec)
+        .await
+        .context("the testbed did not start")?;
     *ran_on = format!("{}, {}", testbed.name(), testbed.fmd_server());
     let stage = Stage::new(testbed);
     let lacks = scenario.lacks(stage.testbed());
@@ -57,7 +60,11 @@ async fn play(
         (scenario.run)(&stage).await
     } else {
         let lacks: Vec<_> = lacks.into_iter().map(Capability::describe).collect();
-        Err(anyhow::anyhow!("testbed {} lacks {}", stage.testbed().name(), lacks.join(" and ")))
+        Err(anyhow::anyhow!(
+            "testbed {} lacks {}",
+            stage.testbed().name(),
+            lacks.join(" and ")
+        ))
     };
     *notes = stage.notes();
     let stopped = stage.testbed().stop().await.context("cleaning up");
@@ -70,16 +77,27 @@ fn prepare(scenario: &Scenario, choice: &Choice, fault: Option<&Fault>) -> Resul
         spec.files.insert(path, content.as_bytes());
     }
     if let Some(fault) = fault {
-        fault.breaks.apply(&mut spec).with_context(|| format!("seeding the fault {}", fault.name))?;
+        fault
+            .breaks
+            .apply(&mut spec)
+            .with_context(|| format!("seeding the fault {}", fault.name))?;
     }
     Ok(spec)
 }
 
 /// Runs a scenario with a seeded fault: `Ok` when it fails in the words the fault announces.
-pub async fn check_fault(scenario: &'static Scenario, choice: &Choice, fault: &Fault) -> Result<()> {
+pub async fn check_fault(
+    scenario: &'static Scenario,
+    choice: &Choice,
+    fault: &Fault,
+) -> Result<()> {
     let verdict = run(scenario, choice, Some(fault)).await;
     let Err(error) = verdict.result else {
-        anyhow::bail!("{} still holds with the fault {}: it proves nothing", scenario.name, fault.name);
+        anyhow::bail!(
+            "{} still holds with the fault {}: it proves nothing",
+            scenario.name,
+            fault.name
+        );
     };
     let text = format!("{error:#}");
     anyhow::ensure!(

@@ -16,7 +16,10 @@ pub struct Stage {
 impl Stage {
     /// A stage on a testbed that has just started.
     pub fn new(testbed: Box<dyn Testbed>) -> Self {
-        Self { testbed, notes: Mutex::new(Vec::new()) }
+        Self {
+            testbed,
+            notes: Mutex::new(Vec::new()),
+        }
     }
 
     /// The testbed.
@@ -53,6 +56,9 @@ impl Stage {
 
     /// The facts noted so far.
     pub fn notes(&self) -> Vec<String> {
-        self.notes.lock().map(|notes| notes.clone()).unwrap_or_default()
+        self.notes
+            .lock()
+            .map(|notes| notes.clone())
+            .unwrap_or_default()
     }
 }

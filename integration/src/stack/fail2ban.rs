@@ -58,7 +58,12 @@ impl Fail2ban {
     }
 
     /// Waits until the jail's list covers an address.
-    pub async fn wait_banned(&self, jail: &str, address: IpAddr, within: Duration) -> Result<JailStatus> {
+    pub async fn wait_banned(
+        &self,
+        jail: &str,
+        address: IpAddr,
+        within: Duration,
+    ) -> Result<JailStatus> {
         let what = format!("{address} in the ban list of jail {jail}");
         wait_for(&what, within, async || {
             let status = self.status(jail).await?;
@@ -69,7 +74,9 @@ impl Fail2ban {
 
     /// Takes an address out of a jail's list.
     pub async fn unban(&self, jail: &str, address: IpAddr) -> Result<()> {
-        self.client(&["set", jail, "unbanip", &address.to_string()]).await.map(drop)
+        self.client(&["set", jail, "unbanip", &address.to_string()])
+            .await
+            .map(drop)
     }
 
     /// A jail's setting, such as `maxretry`.
@@ -82,7 +89,10 @@ fn parse(text: &str) -> Option<JailStatus> {
     Some(JailStatus {
         total_failed: field(text, "Total failed:")?.parse().ok()?,
         total_banned: field(text, "Total banned:")?.parse().ok()?,
-        banned: field(text, "Banned IP list:")?.split_whitespace().map(str::to_owned).collect(),
+        banned: field(text, "Banned IP list:")?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
         text: text.to_owned(),
     })
 }

@@ -20,21 +20,39 @@ impl Firewall {
 
     /// Every address and prefix that stands in a set of the ruleset, as text.
     pub async fn banned(&self) -> Result<Vec<String>> {
-        let output = self.0.run(Command::new(["nft", "--json", "list", "ruleset"])).await?.ok()?;
-        let ruleset: Value = serde_json::from_slice(&output.stdout).context("reading nft's JSON")?;
-        let objects = ruleset["nftables"].as_array().context("nft's JSON has no list")?;
-        let sets = objects.iter().filter_map(|object| object["set"]["elem"].as_array());
+        let output = self
+            .0
+            .run(Command::new(["nft", "--json", "list", "ruleset"]))
+            .await?
+            .ok()?;
+        let ruleset: Value =
+            serde_json::from_slice(&output.stdout).context("reading nft's JSON")?;
+        let objects = ruleset["nftables"]
+            .as_array()
+            .context("nft's JSON has no list")?;
+        let sets = objects
+            .iter()
+            .filter_map(|object| object["set"]["elem"].as_array());
         Ok(sets.flatten().filter_map(element).collect())
     }
 
     /// Whether a set of the ruleset covers the address.
     pub async fn bans(&self, address: IpAddr) -> Result<bool> {
-        Ok(self.banned().await?.iter().any(|entry| covers(entry, address)))
+        Ok(self
+            .banned()
+            .await?
+            .iter()
+            .any(|entry| covers(entry, address)))
     }
 
     /// The ruleset as `nft` prints it, for reports.
     pub async fn ruleset(&self) -> Result<String> {
-        Ok(self.0.run(Command::new(["nft", "list", "ruleset"])).await?.ok()?.text())
+        Ok(self
+            .0
+            .run(Command::new(["nft", "list", "ruleset"]))
+            .await?
+            .ok()?
+            .text())
     }
 }
 
@@ -47,7 +65,11 @@ fn element(value: &Value) -> Option<String> {
         return element(&inner["val"]);
     }
     let prefix = value.get("prefix")?;
-    Some(format!("{}/{}", prefix["addr"].as_str()?, prefix["len"].as_u64()?))
+    Some(format!(
+        "{}/{}",
+        prefix["addr"].as_str()?,
+        prefix["len"].as_u64()?
+    ))
 }
 
 #[cfg(test)]

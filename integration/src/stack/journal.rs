@@ -26,7 +26,15 @@ impl Journal {
     }
 
     async fn lines(&self, identifier: &str, format: &str) -> Result<Vec<String>> {
-        let argv = ["journalctl", "--no-pager", "--quiet", "--identifier", identifier, "--output", format];
+        let argv = [
+            "journalctl",
+            "--no-pager",
+            "--quiet",
+            "--identifier",
+            identifier,
+            "--output",
+            format,
+        ];
         let text = self.0.run(Command::new(argv)).await?.ok()?.text();
         Ok(text.lines().map(str::to_owned).collect())
     }

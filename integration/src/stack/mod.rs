@@ -39,7 +39,9 @@ pub fn covers(entry: &str, address: IpAddr) -> bool {
     if let Ok(net) = entry.parse::<IpNet>() {
         return net.contains(&address);
     }
-    entry.parse::<IpAddr>().is_ok_and(|listed| listed.to_canonical() == address)
+    entry
+        .parse::<IpAddr>()
+        .is_ok_and(|listed| listed.to_canonical() == address)
 }
 
 /// Asks again and again until the answer is `Some`, or fails with what was waited for.

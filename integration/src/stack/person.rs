@@ -31,19 +31,34 @@ impl Person {
     pub async fn at(testbed: &dyn Testbed, name: &str) -> Result<Self> {
         let node = testbed.client(name).await?;
         let address = IpAddr::V4(node.addresses().v4);
-        Ok(Self { node, url: testbed.url(), address, url_v6: testbed.url_v6().ok() })
+        Ok(Self {
+            node,
+            url: testbed.url(),
+            address,
+            url_v6: testbed.url_v6().ok(),
+        })
     }
 
     /// The same person speaking IPv6.
     pub fn over_v6(&self) -> Result<Self> {
         let v6 = self.node.addresses().v6(self.node.name())?;
-        let url = self.url_v6.clone().context("the server has no IPv6 address")?;
-        Ok(Self { address: IpAddr::V6(v6), url, ..self.clone() })
+        let url = self
+            .url_v6
+            .clone()
+            .context("the server has no IPv6 address")?;
+        Ok(Self {
+            address: IpAddr::V6(v6),
+            url,
+            ..self.clone()
+        })
     }
 
     /// The same person speaking to another URL, such as an edge in front of the server.
     pub fn speaking_to(&self, url: &str) -> Self {
-        Self { url: url.to_owned(), ..self.clone() }
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// The node the person is at.
@@ -68,36 +83,56 @@ impl Person {
 
     /// Sends requests and returns every attempt.
     pub async fn send(&self, requests: Requests) -> Result<Vec<Attempt>> {
-        let lines = self.carry_out(&Plan::Requests(requests), Duration::from_secs(120)).await?;
+        let lines = self
+            .carry_out(&Plan::Requests(requests), Duration::from_secs(120))
+            .await?;
         lines.iter().map(|line| parse(line)).collect()
     }
 
     /// Sends one request and returns its outcome.
     pub async fn ask(&self, request: Request) -> Result<Outcome> {
         let attempts = self.send(self.requests(vec![request])).await?;
-        let last = attempts.into_iter().last().context("the client sent nothing")?;
+        let last = attempts
+            .into_iter()
+            .last()
+            .context("the client sent nothing")?;
         Ok(last.outcome)
     }
 
     /// Tries every TCP port of an address and returns the open ones.
     pub async fn scan(&self, address: IpAddr) -> Result<Vec<u16>> {
-        let plan = Plan::Scan { address, from: 1, to: u16::MAX };
+        let plan = Plan::Scan {
+            address,
+            from: 1,
+            to: u16::MAX,
+        };
         let lines = self.carry_out(&plan, Duration::from_secs(600)).await?;
-        lines.iter().map(|line| parse::<OpenPort>(line).map(|open| open.port)).collect()
+        lines
+            .iter()
+            .map(|line| parse::<OpenPort>(line).map(|open| open.port))
+            .collect()
     }
 
     /// Takes up to `count` HTTP requests on a port of the person's node.
     pub async fn listen(&self, port: u16, count: usize, within: Duration) -> Result<Vec<Received>> {
         let within_ms = crate::client::millis(within);
-        let plan = Plan::Listen { port, count, within_ms };
-        let lines = self.carry_out(&plan, within + Duration::from_secs(10)).await?;
+        let plan = Plan::Listen {
+            port,
+            count,
+            within_ms,
+        };
+        let lines = self
+            .carry_out(&plan, within + Duration::from_secs(10))
+            .await?;
         lines.iter().map(|line| parse(line)).collect()
     }
 
     /// Carries out a plan on the node; passwords travel through standard input.
     pub async fn carry_out(&self, plan: &Plan, deadline: Duration) -> Result<Vec<String>> {
         let plan = serde_json::to_vec(plan).context("encoding a plan")?;
-        let command = Command::new([self.node.suite(), "client"]).stdin(plan).deadline(deadline);
+        let command = Command::new([self.node.suite(), "client"])
+            .stdin(plan)
+            .deadline(deadline);
         let text = self.node.run(command).await?.ok()?.text();
         Ok(text.lines().map(str::to_owned).collect())
     }
@@ -111,7 +146,10 @@ impl Person {
             "PrivKey": "private key",
             "RequestedUsername": account,
         });
-        match self.ask(Request::new("PUT", "/api/v1/device").json(&body)).await? {
+        match self
+            .ask(Request::new("PUT", "/api/v1/device").json(&body))
+            .await?
+        {
             Outcome::Answered { status: 200, .. } => Ok(()),
             other => bail!("registering account {account}: {other}"),
         }
@@ -121,17 +159,26 @@ impl Person {
     pub async fn log_in(&self, account: &str) -> Result<Session> {
         let outcome = self.ask(login(account, &password_of(account))).await?;
         let Outcome::Answered { status: 200, body } = &outcome else {
-            bail!("logging in to {account} with the right password from {}: {outcome}", self.address);
+            bail!(
+                "logging in to {account} with the right password from {}: {outcome}",
+                self.address
+            );
         };
         let body: Value = serde_json::from_str(body).context("reading the access token")?;
-        let token = body["Data"].as_str().context("no access token in the answer")?.to_owned();
+        let token = body["Data"]
+            .as_str()
+            .context("no access token in the answer")?
+            .to_owned();
         Ok(Session { token })
     }
 
     /// Guesses a password once, wrongly; the server must answer 403.
     pub async fn guess_wrong(&self, account: &str) -> Result<()> {
         let outcome = self.ask(login(account, "wrong")).await?;
-        ensure!(outcome.status() == Some(403), "a wrong password for {account}: {outcome}, not 403");
+        ensure!(
+            outcome.status() == Some(403),
+            "a wrong password for {account}: {outcome}, not 403"
+        );
         Ok(())
     }
 }

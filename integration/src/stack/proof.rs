@@ -25,7 +25,10 @@ pub struct Cut {
 impl Cut {
     /// From the last answered guess to the first refused connection.
     pub fn delay(&self) -> Duration {
-        let answered = self.guesses.iter().rfind(|guess| guess.outcome.status().is_some());
+        let answered = self
+            .guesses
+            .iter()
+            .rfind(|guess| guess.outcome.status().is_some());
         let from = answered.map_or(self.cut.at, |guess| guess.at + guess.took_ms / 1000.0);
         let until = self.cut.at + self.cut.took_ms / 1000.0;
         Duration::from_secs_f64((until - from).max(0.0))
@@ -33,7 +36,10 @@ impl Cut {
 
     /// How many guesses FMD Server answered.
     pub fn answered(&self) -> usize {
-        self.guesses.iter().filter(|guess| matches!(guess.outcome.status(), Some(200 | 403 | 404 | 423))).count()
+        self.guesses
+            .iter()
+            .filter(|guess| matches!(guess.outcome.status(), Some(200 | 403 | 404 | 423)))
+            .count()
     }
 }
 
@@ -42,7 +48,11 @@ impl Cut {
 ///
 /// # Errors
 /// Connections are still accepted after [`PATIENCE`].
-pub async fn guess_until_cut(person: &Person, count: usize, account: impl Fn(usize) -> String) -> Result<Cut> {
+pub async fn guess_until_cut(
+    person: &Person,
+    count: usize,
+    account: impl Fn(usize) -> String,
+) -> Result<Cut> {
     let mut requests: Vec<Request> = (0..count).map(|n| login(&account(n), "wrong")).collect();
     let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
     requests.push(knock);
@@ -61,21 +71,33 @@ pub async fn guess_until_cut(person: &Person, count: usize, account: impl Fn(usi
 }
 
 fn statuses(attempts: &[Attempt]) -> String {
-    let all: Vec<_> = attempts.iter().map(|attempt| attempt.outcome.to_string()).collect();
+    let all: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt.outcome.to_string())
+        .collect();
     all.join(" ")
 }
 
 /// Proves that a person is banned by a jail: listed, in the firewall's set, and cut off.
 pub async fn prove_banned(stage: &Stage, person: &Person, jail: &str) -> Result<JailStatus> {
     let address = person.address();
-    let status = stage.fail2ban().wait_banned(jail, address, PATIENCE).await?;
-    super::wait_for(&format!("{address} in a set of the firewall"), PATIENCE, async || {
-        Ok(stage.firewall().bans(address).await?.then_some(()))
-    })
+    let status = stage
+        .fail2ban()
+        .wait_banned(jail, address, PATIENCE)
+        .await?;
+    super::wait_for(
+        &format!("{address} in a set of the firewall"),
+        PATIENCE,
+        async || Ok(stage.firewall().bans(address).await?.then_some(())),
+    )
     .await?;
     let knocks = vec![Request::new("GET", PAGE); MAXRETRY];
     for attempt in person.send(person.requests(knocks)).await? {
-        ensure!(attempt.outcome.is_cut(), "{address} is listed as banned, yet it got an answer: {}", attempt.outcome);
+        ensure!(
+            attempt.outcome.is_cut(),
+            "{address} is listed as banned, yet it got an answer: {}",
+            attempt.outcome
+        );
     }
     Ok(status)
 }
@@ -85,11 +107,20 @@ pub async fn prove_not_banned(stage: &Stage, person: &Person) -> Result<()> {
     let address = person.address();
     let fail2ban: Fail2ban = stage.fail2ban();
     for jail in fail2ban.jails().await? {
-        ensure!(!fail2ban.status(&jail).await?.bans(address), "{address} stands in the ban list of jail {jail}");
+        ensure!(
+            !fail2ban.status(&jail).await?.bans(address),
+            "{address} stands in the ban list of jail {jail}"
+        );
     }
     let firewall: Firewall = stage.firewall();
-    ensure!(!firewall.bans(address).await?, "{address} stands in a set of the firewall");
+    ensure!(
+        !firewall.bans(address).await?,
+        "{address} stands in a set of the firewall"
+    );
     let outcome = person.ask(Request::new("GET", PAGE)).await?;
-    ensure!(matches!(outcome, Outcome::Answered { status: 200, .. }), "{address} is not banned, yet: {outcome}");
+    ensure!(
+        matches!(outcome, Outcome::Answered { status: 200, .. }),
+        "{address} is not banned, yet: {outcome}"
+    );
     Ok(())
 }

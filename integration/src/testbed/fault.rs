@@ -23,9 +23,16 @@ pub struct Fault {
 pub enum Break {
     /// Replaces text in a file of the overlay; an error when the text isn't there, so that a fault
     /// can't fade when the file changes.
-    Replace { file: &'static str, find: &'static str, with: &'static str },
+    Replace {
+        file: &'static str,
+        find: &'static str,
+        with: &'static str,
+    },
     /// Adds or overwrites a file.
-    Write { file: &'static str, content: &'static str },
+    Write {
+        file: &'static str,
+        content: &'static str,
+    },
     /// Several at once.
     All(&'static [Break]),
     /// fail2ban runs without CAP_NET_ADMIN.
@@ -54,7 +61,10 @@ impl FileTree {
     /// Replaces every occurrence of `find` in a text file.
     pub fn replace(&mut self, path: &str, find: &str, with: &str) -> Result<()> {
         let text = self.text(path)?;
-        anyhow::ensure!(text.contains(find), "{path} does not contain {find:?}: the fault is out of date");
+        anyhow::ensure!(
+            text.contains(find),
+            "{path} does not contain {find:?}: the fault is out of date"
+        );
         self.insert(path, text.replace(find, with).as_bytes());
         Ok(())
     }

@@ -42,21 +42,29 @@ impl FileTree {
     /// # Errors
     /// The folder has no `etc/`, or a file in it can't be read.
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        anyhow::ensure!(dir.join("etc").is_dir(), "{} has no folder etc/", dir.display());
+        anyhow::ensure!(
+            dir.join("etc").is_dir(),
+            "{} has no folder etc/",
+            dir.display()
+        );
         let mut tree = Self::default();
         tree.read_below(dir, dir)?;
         Ok(tree)
     }
 
     fn read_below(&mut self, root: &Path, dir: &Path) -> Result<()> {
-        let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+        let entries =
+            std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
         for entry in entries {
-            let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+            let path = entry
+                .with_context(|| format!("reading {}", dir.display()))?
+                .path();
             // Rendered trees are full of links into a store: what counts is what they point to.
             if path.is_dir() {
                 self.read_below(root, &path)?;
             } else {
-                let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+                let bytes =
+                    std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
                 let name = path.strip_prefix(root).context("path outside the tree")?;
                 self.insert(&name.to_string_lossy(), &bytes);
             }
@@ -66,9 +74,19 @@ impl FileTree {
 
     /// Adds or overwrites a file. A script (first line `#!`) becomes executable.
     pub fn insert(&mut self, path: &str, bytes: &[u8]) {
-        let mode = if bytes.starts_with(b"#!") { 0o755 } else { 0o644 };
+        let mode = if bytes.starts_with(b"#!") {
+            0o755
+        } else {
+            0o644
+        };
         let path = path.trim_start_matches('/').to_owned();
-        self.0.insert(path, File { bytes: bytes.to_vec(), mode });
+        self.0.insert(
+            path,
+            File {
+                bytes: bytes.to_vec(),
+                mode,
+            },
+        );
     }
 
     /// Adds every file of `other`, overwriting where both have one.
@@ -88,7 +106,9 @@ impl FileTree {
 
     /// A file of the tree as text.
     pub fn text(&self, path: &str) -> Result<String> {
-        let file = self.get(path).with_context(|| format!("no file {path} in the configuration"))?;
+        let file = self
+            .get(path)
+            .with_context(|| format!("no file {path} in the configuration"))?;
         String::from_utf8(file.bytes.clone()).with_context(|| format!("{path} is not UTF-8"))
     }
 

@@ -34,8 +34,12 @@ pub enum Service {
 
 impl Service {
     /// All of them, in starting order.
-    pub const ALL: [Service; 4] =
-        [Service::Journal, Service::FmdServer, Service::Nginx, Service::Fail2ban];
+    pub const ALL: [Service; 4] = [
+        Service::Journal,
+        Service::FmdServer,
+        Service::Nginx,
+        Service::Fail2ban,
+    ];
 
     /// The name used in files, logs and messages.
     pub fn name(self) -> &'static str {
@@ -137,7 +141,10 @@ pub trait Testbed: Send + Sync {
     /// The base URL under which clients reach FMD Server by IPv6.
     fn url_v6(&self) -> Result<String> {
         let server = self.server();
-        Ok(format!("http://[{}]", server.addresses().v6(server.name())?))
+        Ok(format!(
+            "http://[{}]",
+            server.addresses().v6(server.name())?
+        ))
     }
 
     /// Ends everything the testbed started. Dropping it does the same without waiting.

@@ -22,7 +22,8 @@ pub struct Addresses {
 impl Addresses {
     /// The IPv6 address, or an error that says which node has none.
     pub fn v6(&self, node: &str) -> Result<Ipv6Addr> {
-        self.v6.with_context(|| format!("node {node} has no IPv6 address"))
+        self.v6
+            .with_context(|| format!("node {node} has no IPv6 address"))
     }
 
     /// Every address of the node, IPv4 first.
@@ -103,7 +104,12 @@ impl Output {
             return Ok(self);
         }
         let stderr = String::from_utf8_lossy(&self.stderr);
-        bail!("`{}` ended with status {}: {}", self.command, self.status, last_lines(&stderr, 12))
+        bail!(
+            "`{}` ended with status {}: {}",
+            self.command,
+            self.status,
+            last_lines(&stderr, 12)
+        )
     }
 }
 
@@ -146,7 +152,9 @@ pub trait Node: Send + Sync {
     async fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let script = r#"mkdir -p "$(dirname "$1")"; t=$(mktemp "$1.XXXXXX"); cat >"$t"; chmod "$2" "$t"; mv "$t" "$1""#;
         let mode = format!("{mode:o}");
-        self.run(Command::shell(script, &[path, &mode]).stdin(bytes)).await?.ok()?;
+        self.run(Command::shell(script, &[path, &mode]).stdin(bytes))
+            .await?
+            .ok()?;
         Ok(())
     }
 }

@@ -57,7 +57,9 @@ impl Choice {
 
     /// Whether the testbed has all these capabilities.
     pub fn can_all(&self, needs: &[Capability]) -> bool {
-        needs.iter().all(|need| self.kind.capabilities().contains(need))
+        needs
+            .iter()
+            .all(|need| self.kind.capabilities().contains(need))
     }
 
     /// Makes what every start needs (a root filesystem, images) and checks the surroundings, so that

@@ -44,8 +44,20 @@ pub struct Namespaces {
 /// The addresses of node number `number`: 203.0.113.0/24 and 2001:db8::/48 are documentation
 /// ranges (RFC 5737, RFC 3849); every node has a /64 of its own.
 fn addresses(number: u8) -> Addresses {
-    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(number), 0, 0, 0, u16::from(number));
-    Addresses { v4: Ipv4Addr::new(203, 0, 113, number), v6: Some(v6) }
+    let v6 = Ipv6Addr::new(
+        0x2001,
+        0xdb8,
+        0,
+        u16::from(number),
+        0,
+        0,
+        0,
+        u16::from(number),
+    );
+    Addresses {
+        v4: Ipv4Addr::new(203, 0, 113, number),
+        v6: Some(v6),
+    }
 }
 
 /// What this testbed can do beyond the common ground.
@@ -72,13 +84,23 @@ impl Namespaces {
         let launcher = spec.files.get(LAUNCHER).is_some();
         let services = Services {
             fmd_server: FMD_SERVER,
-            fail2ban: format!("/{}", if launcher { LAUNCHER } else { "usr/bin/fail2ban-server" }),
+            fail2ban: format!(
+                "/{}",
+                if launcher {
+                    LAUNCHER
+                } else {
+                    "usr/bin/fail2ban-server"
+                }
+            ),
             fail2ban_net_admin: spec.fail2ban_net_admin,
         };
         let machine = Machine {
             host_name: "server".to_owned(),
             files: spec.files,
-            programs: vec![(FIRST_FD + 1, SUITE.to_owned()), (FIRST_FD + 2, FMD_SERVER.to_owned())],
+            programs: vec![
+                (FIRST_FD + 1, SUITE.to_owned()),
+                (FIRST_FD + 2, FMD_SERVER.to_owned()),
+            ],
             server: addresses(SERVER_NUMBER),
         };
         let opens = [rootfs.dir, suite.clone(), fmd_binary.unwrap_or(suite)];
@@ -99,19 +121,24 @@ impl Namespaces {
     }
 
     fn node(&self, name: &str, addresses: Addresses) -> NamespaceNode {
-        NamespaceNode { name: name.to_owned(), addresses, init: self.init }
+        NamespaceNode {
+            name: name.to_owned(),
+            addresses,
+            init: self.init,
+        }
     }
 }
 
 /// The binary to run, unless it is the suite's own, and how reports name it.
 fn fmd_server(choice: &FmdServer) -> Result<(Option<PathBuf>, String)> {
     match choice {
-        FmdServer::Embedded => {
-            Ok((None, format!("fmd-embedded {}", env!("CARGO_PKG_VERSION"))))
-        }
+        FmdServer::Embedded => Ok((None, format!("fmd-embedded {}", env!("CARGO_PKG_VERSION")))),
         FmdServer::Binary(path) => {
             check_program(path)?;
-            Ok((Some(path.clone()), format!("FMD Server from {}", path.display())))
+            Ok((
+                Some(path.clone()),
+                format!("FMD Server from {}", path.display()),
+            ))
         }
         FmdServer::Image => anyhow::bail!(
             "the namespaces testbed runs no images: give the path of an FMD Server binary, \
@@ -126,7 +153,11 @@ fn check_program(path: &Path) -> Result<()> {
         .metadata()
         .with_context(|| format!("--fmd-server {}: no such program", path.display()))?;
     let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-    ensure!(executable, "--fmd-server {}: not an executable file", path.display());
+    ensure!(
+        executable,
+        "--fmd-server {}: not an executable file",
+        path.display()
+    );
     Ok(())
 }
 
@@ -159,13 +190,19 @@ impl Testbed for Namespaces {
         let v6 = client.addresses.v6(name)?.to_string();
         let add = Command::shell(ADD_NODE, &[name, &number.to_string(), &v4, &v6]);
         let segment = self.node("segment", addresses(SERVER_NUMBER));
-        segment.run(add).await?.ok().with_context(|| format!("adding client {name}"))?;
+        segment
+            .run(add)
+            .await?
+            .ok()
+            .with_context(|| format!("adding client {name}"))?;
         clients.insert(name.to_owned(), client.clone());
         Ok(client)
     }
 
     async fn control(&self, service: Service, action: Action) -> Result<()> {
-        self.services.control(self.server().as_ref(), service, action).await
+        self.services
+            .control(self.server().as_ref(), service, action)
+            .await
     }
 
     async fn reboot(&self) -> Result<()> {

@@ -38,9 +38,11 @@ impl NamespaceNode {
             node => format!("--net=/proc/{init}/root/run/netns/{node}"),
         };
         let target = init.to_string();
-        ["nsenter", "--target", &target, "--user", "--mount", "--pid", "--uts", "--ipc", &net]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "nsenter", "--target", &target, "--user", "--mount", "--pid", "--uts", "--ipc", &net,
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 }
 
@@ -59,7 +61,11 @@ impl Node for NamespaceNode {
     }
 
     fn shell(&self) -> String {
-        format!("{} env -i {} bash", self.enter().join(" "), ENVIRONMENT.join(" "))
+        format!(
+            "{} env -i {} bash",
+            self.enter().join(" "),
+            ENVIRONMENT.join(" ")
+        )
     }
 
     async fn run(&self, command: Command) -> Result<Output> {
@@ -99,7 +105,11 @@ impl Node for NamespaceNode {
                     stderr: output.stderr,
                 })
             }
-            Err(_) => bail!("`{line}` on {} did not end within {:?}", self.name, command.deadline),
+            Err(_) => bail!(
+                "`{line}` on {} did not end within {:?}",
+                self.name,
+                command.deadline
+            ),
         }
     }
 }
@@ -107,5 +117,7 @@ impl Node for NamespaceNode {
 /// The exit status as a shell would give it.
 fn status_number(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

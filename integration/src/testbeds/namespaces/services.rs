@@ -8,17 +8,23 @@ use crate::testbed::{Action, Command, Node, Service};
 /// Below this every service has NAME.pid and NAME.log.
 const FOLDER: &str = "/run/fmd-stack";
 
-/// The user and group of FMD Server: upstream's image runs as 65532, nginx's group may use the socket.
-const FMD_USER: &str = "65532:www-data";
+/// FMD Server's identity: upstream's image runs as 65532; nginx's group may use the socket.
+const AS_FMD_SERVER: [&str; 5] = [
+    "/usr/bin/setpriv",
+    "--reuid=65532",
+    "--regid=www-data",
+    "--clear-groups",
+    "--",
+];
 
 /// Seconds within which a service has to be ready. It takes half a second; a loaded machine longer.
 const READY_WITHIN: u32 = 20;
 
 /// Starts a service and waits until it is ready; prints its log and fails when it dies or is late.
 ///
-/// Arguments: name, seconds, preparation, readiness test, more options, `--`, program, arguments.
+/// Arguments: name, seconds, preparation, readiness test, program, arguments.
 const START: &str = r#"
-name=$1 within=$2 prepare=$3 ready=$4 options=$5; shift 5
+name=$1 within=$2 prepare=$3 ready=$4; shift 4
 pid=/run/fmd-stack/$name.pid log=/run/fmd-stack/$name.log
 mkdir -p /run/fmd-stack
 if [ -e "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; then exit 0; fi
@@ -26,7 +32,7 @@ if [ -e "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; then exit 0; fi
 eval "$prepare" >>"$log" 2>&1 || { cat "$log" >&2; exit 3; }
 program=$1; shift
 start-stop-daemon --start --quiet --background --make-pidfile --pidfile "$pid" --output "$log" \
-  --chdir / $options --startas "$program" -- "$@"
+  --chdir / --startas "$program" -- "$@"
 end=$(($(date +%s) + within))
 until eval "$ready"; do
   if ! kill -0 "$(cat "$pid" 2>/dev/null || echo 0)" 2>/dev/null; then
@@ -53,8 +59,6 @@ struct Daemon {
     prepare: &'static str,
     /// A shell condition that holds once it is ready.
     ready: &'static str,
-    /// Options for `start-stop-daemon`.
-    options: String,
     /// The program and its arguments.
     argv: Vec<String>,
 }
@@ -87,8 +91,11 @@ impl Services {
     async fn start(&self, server: &dyn Node, service: Service) -> Result<()> {
         let daemon = self.daemon(service);
         let within = READY_WITHIN.to_string();
-        let fixed = [service.name(), &within, daemon.prepare, daemon.ready, &daemon.options];
-        let args: Vec<&str> = fixed.into_iter().chain(daemon.argv.iter().map(String::as_str)).collect();
+        let fixed = [service.name(), &within, daemon.prepare, daemon.ready];
+        let args: Vec<&str> = fixed
+            .into_iter()
+            .chain(daemon.argv.iter().map(String::as_str))
+            .collect();
         let output = server.run(Command::shell(START, &args)).await?;
         let errors = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.success(), "starting {service}: {}", errors.trim());
@@ -96,13 +103,14 @@ impl Services {
     }
 
     fn daemon(&self, service: Service) -> Daemon {
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let words =
+            |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
         match service {
             Service::Journal => Daemon {
                 prepare: "rm -f /run/systemd/journal/socket /run/systemd/journal/stdout \
                           /run/systemd/journal/dev-log",
-                ready: "[ -S /run/systemd/journal/dev-log ] && [ -S /run/systemd/journal/socket ]",
-                options: String::new(),
+                // A socket file alone may be that of a journald that has died.
+                ready: "logger --socket /run/systemd/journal/dev-log --tag fmd-stack 'journal is ready' 2>/dev/null",
                 argv: words(&["/usr/lib/systemd/systemd-journald"]),
             },
             Service::FmdServer => Daemon {
@@ -110,48 +118,64 @@ impl Services {
                           install -d -o 65532 -g 65532 -m 700 /var/lib/fmd-server /var/lib/fmd-server/db; \
                           rm -f /run/fmd-server/*.sock",
                 ready: "[ -S /run/fmd-server/fmd-server.sock ]",
-                options: format!("--chuid {FMD_USER}"),
-                argv: words(&[
-                    self.fmd_server,
-                    "serve",
-                    "--config",
-                    "/etc/fmd-server/config.yml",
-                    "--db-dir",
-                    "/var/lib/fmd-server/db",
-                ]),
+                argv: [words(&AS_FMD_SERVER), words(&self.fmd_server_argv())].concat(),
             },
             Service::Nginx => Daemon {
                 prepare: "rm -f /run/nginx.pid; nginx -q -t",
                 ready: "[ -s /run/nginx.pid ] && ss -Hltn | grep -q .",
-                options: String::new(),
-                argv: words(&["/usr/sbin/nginx", "-g", "daemon off;"]),
+                argv: words(&["/usr/lib/fmd-stack/nginx"]),
             },
             Service::Fail2ban => Daemon {
                 prepare: "mkdir -p /run/fail2ban; rm -f /run/fail2ban/fail2ban.sock /run/fail2ban/fail2ban.pid",
                 // fail2ban-client says so once every jail has started.
                 ready: "grep -q 'Server ready' /run/fmd-stack/fail2ban.log",
-                options: String::new(),
                 argv: self.fail2ban_argv(),
             },
         }
     }
 
+    fn fmd_server_argv(&self) -> [&str; 6] {
+        let (config, db) = ("/etc/fmd-server/config.yml", "/var/lib/fmd-server/db");
+        [self.fmd_server, "serve", "--config", config, "--db-dir", db]
+    }
+
     fn fail2ban_argv(&self) -> Vec<String> {
-        let unprivileged: &[&str] = &["/usr/bin/setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"];
-        let prefix = if self.fail2ban_net_admin { &[] } else { unprivileged };
+        let unprivileged: &[&str] = &[
+            "/usr/bin/setpriv",
+            "--bounding-set=-net_admin",
+            "--inh-caps=-net_admin",
+            "--",
+        ];
+        let prefix = if self.fail2ban_net_admin {
+            &[]
+        } else {
+            unprivileged
+        };
         let server = [self.fail2ban.as_str(), "-xf", "start"];
-        prefix.iter().chain(&server).map(|&word| word.to_owned()).collect()
+        prefix
+            .iter()
+            .chain(&server)
+            .map(|&word| word.to_owned())
+            .collect()
     }
 }
 
 async fn end(server: &dyn Node, service: Service, signals: &str) -> Result<()> {
     let command = Command::shell(END, &[service.name(), signals]);
-    server.run(command).await?.ok().with_context(|| format!("ending {service}"))?;
+    server
+        .run(command)
+        .await?
+        .ok()
+        .with_context(|| format!("ending {service}"))?;
     Ok(())
 }
 
 /// The last lines of a service's own output.
 pub async fn log(server: &dyn Node, service: Service) -> Result<String> {
     let path = format!("{FOLDER}/{service}.log");
-    Ok(server.run(Command::new(["tail", "-n", "40", &path])).await?.ok()?.text())
+    Ok(server
+        .run(Command::new(["tail", "-n", "40", &path]))
+        .await?
+        .ok()?
+        .text())
 }
