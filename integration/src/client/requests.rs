@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +52,7 @@ async fn work(shared: Arc<Shared>) -> Result<()> {
         if shared.plan.stop_when_cut && shared.cut.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let outcome = series(&client, &shared.plan.url, index, request).await?;
+        let outcome = series(&client, &shared.plan, index, request).await?;
         if outcome.is_cut() {
             shared.cut.store(true, Ordering::SeqCst);
         }
@@ -78,18 +80,37 @@ fn client(plan: &Requests) -> Result<Client> {
 }
 
 /// Sends a request once, or until it is refused; returns the last outcome.
-async fn series(client: &Client, url: &str, index: usize, request: &Request) -> Result<Outcome> {
+///
+/// On fresh connections one request does not wait for the one before it: at the moment of a ban a
+/// connection may be open whose answer never comes, and the next one is what tells.
+async fn series(
+    client: &Client,
+    plan: &Requests,
+    index: usize,
+    request: &Request,
+) -> Result<Outcome> {
     let Some(every) = request.until_refused_every_ms else {
-        return once(client, url, index, request).await;
+        return once(client, &plan.url, index, request).await;
     };
     let mut ticks = interval(Duration::from_millis(every.max(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + Duration::from_millis(request.until_refused_within_ms);
+    let at_once = match plan.connection {
+        Connection::Fresh => usize::MAX,
+        Connection::Kept => 1,
+    };
+    let mut under_way = FuturesUnordered::new();
     loop {
-        ticks.tick().await;
-        let outcome = once(client, url, index, request).await?;
-        if outcome.is_cut() || Instant::now() >= end {
-            return Ok(outcome);
+        tokio::select! {
+            _ = ticks.tick(), if under_way.len() < at_once => {
+                under_way.push(once(client, &plan.url, index, request));
+            }
+            Some(outcome) = under_way.next() => {
+                let outcome = outcome?;
+                if outcome.is_cut() || Instant::now() >= end {
+                    return Ok(outcome);
+                }
+            }
         }
     }
 }
