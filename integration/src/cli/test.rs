@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use futures::StreamExt;
 
 use super::Where;
 use crate::report;
 use crate::scenario::{self, Scenario, Verdict};
+use crate::testbed::Fault;
 use crate::testbeds::Choice;
 
 /// Options of `test`.
@@ -22,6 +23,12 @@ pub struct Options {
     /// Run only this scenario (may be given several times)
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
+    /// Seed each scenario's faults, one after the other: every one has to be noticed
+    #[arg(long)]
+    faults: bool,
+    /// Seed only the fault of this name
+    #[arg(long, value_name = "NAME")]
+    fault: Option<String>,
     /// Scenarios to run at once
     #[arg(long, value_name = "N", default_value_t = default_jobs())]
     jobs: usize,
@@ -37,19 +44,24 @@ fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs the command; `Ok(false)` when a scenario failed.
+/// A scenario to run, with or without a fault.
+type Trial = (&'static Scenario, Option<&'static Fault>);
+
+/// Runs the command; `Ok(false)` when a scenario failed or a fault was not noticed.
 pub async fn run(options: Options) -> Result<bool> {
     let chosen = choose(&options.scenarios)?;
-    if options.list {
-        print!("{}", report::list(&chosen));
-        return Ok(true);
-    }
     let choice = options.place.choice();
     // A scenario named by hand runs, and fails, even where the testbed can't do what it needs.
     let named = !options.scenarios.is_empty();
     let (fit, unfit): (Vec<_>, Vec<_>) = chosen
         .into_iter()
         .partition(|scenario| named || choice.can_all(scenario.needs));
+    if options.list {
+        print!("{}", report::list(&fit));
+        if let Some(path) = &options.json {
+            report::write_list(path, &fit)?;
+        }
+    }
     for scenario in unfit {
         let needs: Vec<_> = scenario.needs.iter().map(|need| need.describe()).collect();
         eprintln!(
@@ -59,9 +71,13 @@ pub async fn run(options: Options) -> Result<bool> {
             needs.join(", ")
         );
     }
+    if options.list {
+        return Ok(true);
+    }
+    let trials = trials(&fit, &options)?;
     choice.prepare().await?;
-    let mut verdicts = play(fit, &choice, options.jobs.max(1)).await;
-    verdicts.sort_by_key(|verdict| verdict.scenario);
+    let mut verdicts = play(trials, &choice, options.jobs.max(1)).await;
+    verdicts.sort_by(|a, b| (a.scenario, a.fault).cmp(&(b.scenario, b.fault)));
     print!("{}", report::table(&verdicts));
     if let Some(path) = &options.junit {
         report::write_junit(path, &verdicts)?;
@@ -79,9 +95,41 @@ fn choose(names: &[String]) -> Result<Vec<&'static Scenario>> {
     names.iter().map(|name| scenario::find(name)).collect()
 }
 
-async fn play(scenarios: Vec<&'static Scenario>, choice: &Choice, jobs: usize) -> Vec<Verdict> {
-    futures::stream::iter(scenarios)
-        .map(|scenario| scenario::run(scenario, choice, None))
+fn trials(scenarios: &[&'static Scenario], options: &Options) -> Result<Vec<Trial>> {
+    if !options.faults && options.fault.is_none() {
+        return Ok(scenarios.iter().map(|&scenario| (scenario, None)).collect());
+    }
+    let wanted = |fault: &Fault| {
+        options
+            .fault
+            .as_deref()
+            .is_none_or(|name| name == fault.name)
+    };
+    let trials: Vec<Trial> = scenarios
+        .iter()
+        .flat_map(|&scenario| {
+            scenario
+                .faults
+                .iter()
+                .map(move |fault| (scenario, Some(fault)))
+        })
+        .filter(|(_, fault)| fault.is_some_and(wanted))
+        .collect();
+    ensure!(
+        !trials.is_empty(),
+        "no such fault among these scenarios; `--list --json FILE` names the faults of each"
+    );
+    Ok(trials)
+}
+
+async fn play(trials: Vec<Trial>, choice: &Choice, jobs: usize) -> Vec<Verdict> {
+    futures::stream::iter(trials)
+        .map(|(scenario, fault)| async move {
+            match fault {
+                None => scenario::run(scenario, choice).await,
+                Some(fault) => scenario::run_with_fault(scenario, choice, fault).await,
+            }
+        })
         .buffer_unordered(jobs)
         .inspect(|verdict| eprintln!("{}", report::line(verdict)))
         .collect()

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
-use crate::scenario::Verdict;
+use crate::scenario::{Scenario, Verdict};
 
 /// Writes a JSON array with an object per scenario.
 pub fn write_json(path: &Path, verdicts: &[Verdict]) -> Result<()> {
@@ -15,6 +15,7 @@ pub fn write_json(path: &Path, verdicts: &[Verdict]) -> Result<()> {
         .map(|verdict| {
             json!({
                 "scenario": verdict.scenario,
+                "fault": verdict.fault,
                 "proves": verdict.proves,
                 "ran_on": verdict.ran_on,
                 "held": verdict.result.is_ok(),
@@ -26,6 +27,23 @@ pub fn write_json(path: &Path, verdicts: &[Verdict]) -> Result<()> {
         .collect();
     let text = serde_json::to_vec_pretty(&all).context("encoding the report")?;
     std::fs::write(path, text).with_context(|| format!("writing the report {}", path.display()))
+}
+
+/// Writes a JSON array with an object per scenario: its claim, needs and seeded faults.
+pub fn write_list(path: &Path, scenarios: &[&'static Scenario]) -> Result<()> {
+    let all: Vec<_> = scenarios
+        .iter()
+        .map(|scenario| {
+            json!({
+                "scenario": scenario.name,
+                "proves": scenario.proves,
+                "needs": scenario.needs.iter().map(|need| need.describe()).collect::<Vec<_>>(),
+                "faults": scenario.faults.iter().map(|fault| fault.name).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let text = serde_json::to_vec_pretty(&all).context("encoding the list")?;
+    std::fs::write(path, text).with_context(|| format!("writing the list {}", path.display()))
 }
 
 /// Writes a JUnit report, as CI systems read it.
@@ -40,7 +58,7 @@ pub fn write_junit(path: &Path, verdicts: &[Verdict]) -> Result<()> {
                 status
             }
         };
-        let mut case = TestCase::new(verdict.scenario, status);
+        let mut case = TestCase::new(verdict.name(), status);
         case.set_classname(verdict.ran_on.clone())
             .set_time(verdict.duration);
         if !verdict.notes.is_empty() {

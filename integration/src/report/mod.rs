@@ -3,5 +3,5 @@
 mod files;
 mod text;
 
-pub use files::{write_json, write_junit};
+pub use files::{write_json, write_junit, write_list};
 pub use text::{line, list, table};

@@ -5,9 +5,18 @@ use crate::scenario::{Scenario, Verdict};
 /// One line for a scenario that has just ended.
 pub fn line(verdict: &Verdict) -> String {
     let seconds = verdict.duration.as_secs_f64();
+    let (word, name) = (word(verdict), verdict.name());
     match &verdict.result {
-        Ok(()) => format!("held    {} ({seconds:.1} s)", verdict.scenario),
-        Err(error) => format!("FAILED  {} ({seconds:.1} s): {error:#}", verdict.scenario),
+        Ok(()) => format!("{word:7} {name} ({seconds:.1} s)"),
+        Err(error) => format!("{word:7} {name} ({seconds:.1} s): {error:#}"),
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match (&verdict.result, verdict.fault) {
+        (Ok(()), None) => "held",
+        (Ok(()), Some(_)) => "noticed",
+        (Err(_), _) => "FAILED",
     }
 }
 
@@ -37,11 +46,7 @@ pub fn table(verdicts: &[Verdict]) -> String {
         "scenario"
     );
     for verdict in verdicts {
-        let word = if verdict.result.is_ok() {
-            "held"
-        } else {
-            "FAILED"
-        };
+        let word = word(verdict);
         let seconds = verdict.duration.as_secs_f64();
         text += &format!(
             "{:width$}  {word:7}  {seconds:5.1} s  {}\n",
@@ -53,7 +58,7 @@ pub fn table(verdicts: &[Verdict]) -> String {
     }
     for verdict in verdicts {
         if let Err(error) = &verdict.result {
-            text += &format!("\n{} failed: {error:#}\n", verdict.scenario);
+            text += &format!("\n{} failed: {error:#}\n", verdict.name());
         }
     }
     let failed = verdicts

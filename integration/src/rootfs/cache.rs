@@ -52,6 +52,9 @@ pub async fn ensure(recipe: &Recipe) -> Result<Rootfs> {
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let home = cache.join(key(recipe));
     let found = rootfs(&home);
+    if check(&found).is_ok() {
+        return Ok(found);
+    }
     let _lock = lock(home.with_extension("lock")).await?;
     match check(&found) {
         Ok(()) => return Ok(found),

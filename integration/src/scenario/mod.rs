@@ -7,7 +7,7 @@ use futures::future::LocalBoxFuture;
 
 use anyhow::Result;
 
-pub use run::{Verdict, check_fault, run};
+pub use run::{Verdict, run, run_with_fault};
 pub use stage::Stage;
 
 use crate::testbed::{Capability, Fault, Testbed};

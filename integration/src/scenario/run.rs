@@ -13,6 +13,8 @@ use crate::testbeds::Choice;
 pub struct Verdict {
     /// The scenario's name.
     pub scenario: &'static str,
+    /// The fault that was seeded, if any.
+    pub fault: Option<&'static str>,
     /// The claim it proves.
     pub proves: &'static str,
     /// The testbed it ran on and the FMD Server that ran there; empty if it did not start.
@@ -21,18 +23,70 @@ pub struct Verdict {
     pub duration: Duration,
     /// What was measured on the way.
     pub notes: Vec<String>,
-    /// `Err` when the claim does not hold or could not be tried.
+    /// `Err` when the claim does not hold or could not be tried; with a fault: when it was not
+    /// noticed.
     pub result: Result<()>,
 }
 
+impl Verdict {
+    /// The scenario's name, and the fault's behind a slash.
+    pub fn name(&self) -> String {
+        match self.fault {
+            None => self.scenario.to_owned(),
+            Some(fault) => format!("{}/{fault}", self.scenario),
+        }
+    }
+}
+
 /// Runs a scenario on a fresh testbed and cleans up after it.
-pub async fn run(scenario: &'static Scenario, choice: &Choice, fault: Option<&Fault>) -> Verdict {
+pub async fn run(scenario: &'static Scenario, choice: &Choice) -> Verdict {
+    verdict(scenario, choice, None).await
+}
+
+/// Runs a scenario with a seeded fault; the verdict is good when the scenario fails in the words
+/// that the fault announces.
+pub async fn run_with_fault(
+    scenario: &'static Scenario,
+    choice: &Choice,
+    fault: &'static Fault,
+) -> Verdict {
+    let mut verdict = verdict(scenario, choice, Some(fault)).await;
+    verdict.notes.clear();
+    verdict.result = match verdict.result {
+        Ok(()) => Err(anyhow::anyhow!(
+            "the scenario still holds with this fault: it proves nothing"
+        )),
+        Err(error) => {
+            let text = format!("{error:#}");
+            let noticed = text.contains(fault.noticed_as);
+            let mistaken = || {
+                anyhow::anyhow!(
+                    "failed, but not in the words {:?}: {text}",
+                    fault.noticed_as
+                )
+            };
+            verdict.notes.push(format!(
+                "noticed: {}",
+                text.lines().next().unwrap_or_default()
+            ));
+            noticed.then_some(()).ok_or_else(mistaken)
+        }
+    };
+    verdict
+}
+
+async fn verdict(
+    scenario: &'static Scenario,
+    choice: &Choice,
+    fault: Option<&'static Fault>,
+) -> Verdict {
     let started = Instant::now();
     let mut ran_on = String::new();
     let mut notes = Vec::new();
     let result = play(scenario, choice, fault, &mut ran_on, &mut notes).await;
     Verdict {
         scenario: scenario.name,
+        fault: fault.map(|fault| fault.name),
         proves: scenario.proves,
         ran_on,
         duration: started.elapsed(),
@@ -83,29 +137,4 @@ fn prepare(scenario: &Scenario, choice: &Choice, fault: Option<&Fault>) -> Resul
             .with_context(|| format!("seeding the fault {}", fault.name))?;
     }
     Ok(spec)
-}
-
-/// Runs a scenario with a seeded fault: `Ok` when it fails in the words the fault announces.
-pub async fn check_fault(
-    scenario: &'static Scenario,
-    choice: &Choice,
-    fault: &Fault,
-) -> Result<()> {
-    let verdict = run(scenario, choice, Some(fault)).await;
-    let Err(error) = verdict.result else {
-        anyhow::bail!(
-            "{} still holds with the fault {}: it proves nothing",
-            scenario.name,
-            fault.name
-        );
-    };
-    let text = format!("{error:#}");
-    anyhow::ensure!(
-        text.contains(fault.noticed_as),
-        "{} failed with the fault {}, but not in the words {:?}: {text}",
-        scenario.name,
-        fault.name,
-        fault.noticed_as
-    );
-    Ok(())
 }

@@ -26,11 +26,23 @@ inventory::submit! {
         run: |stage| Box::pin(run(stage)),
         faults: &[Fault {
             name: "fmd-server-on-tcp",
-            breaks: Break::Replace {
-                file: "etc/fmd-server/config.yml",
-                find: "PortInsecure: -1",
-                with: "PortInsecure: 8080",
-            },
+            breaks: Break::All(&[
+                Break::Replace {
+                    file: "etc/fmd-server/config.yml",
+                    find: "UnixSocketPath: /run/fmd-server/fmd-server.sock",
+                    with: "",
+                },
+                Break::Replace {
+                    file: "etc/fmd-server/config.yml",
+                    find: "PortInsecure: -1",
+                    with: "PortInsecure: 8080",
+                },
+                Break::Replace {
+                    file: "etc/nginx/fmd-stack/http.conf",
+                    find: "server unix:/run/fmd-server/fmd-server.sock;",
+                    with: "server 127.0.0.1:8080;",
+                },
+            ]),
             noticed_as: "8080",
         }],
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, guess_until_cut, prove_banned, prove_not_banned};
+use crate::stack::{JAIL, MAXRETRY, Person, guess_until_cut, prove_banned, prove_not_banned};
 use crate::testbed::{Break, Fault};
 
 inventory::submit! {
@@ -19,8 +19,8 @@ inventory::submit! {
             name: "everybody-has-one-address",
             breaks: Break::Replace {
                 file: "etc/nginx/fmd-stack/http.conf",
-                find: "map $remote_addr $fmd_client {",
-                with: "map \"\" $fmd_client {",
+                find: "map $remote_addr $fmd_client {\n    default ",
+                with: "map $remote_addr $fmd_client {\n    default everybody; # ",
             },
             noticed_as: "during the attack",
         }],
@@ -35,11 +35,19 @@ async fn run(stage: &Stage) -> Result<()> {
     bystander.log_in("bob").await.context("before the attack")?;
     let (attack, during) = tokio::join!(
         guess_until_cut(&attacker, 4 * MAXRETRY, |_| "alice".to_owned()),
-        bystander.log_in("bob"),
+        log_in_often(&bystander),
     );
     attack?;
     prove_banned(stage, &attacker, JAIL).await?;
     during.context("during the attack")?;
     bystander.log_in("bob").await.context("after the attack")?;
     prove_not_banned(stage, &bystander).await
+}
+
+/// Several logins, so that some of them fall into the thick of the attack.
+async fn log_in_often(bystander: &Person) -> Result<()> {
+    for _ in 0..3 {
+        bystander.log_in("bob").await?;
+    }
+    Ok(())
 }

@@ -117,7 +117,8 @@ impl Services {
                 prepare: "install -d -o 65532 -g www-data -m 2750 /run/fmd-server; \
                           install -d -o 65532 -g 65532 -m 700 /var/lib/fmd-server /var/lib/fmd-server/db; \
                           rm -f /run/fmd-server/*.sock",
-                ready: "[ -S /run/fmd-server/fmd-server.sock ]",
+                // 8080 is upstream's default where a configuration names no socket.
+                ready: "[ -S /run/fmd-server/fmd-server.sock ] || ss -Hltn 'sport = :8080' | grep -q .",
                 argv: [words(&AS_FMD_SERVER), words(&self.fmd_server_argv())].concat(),
             },
             Service::Nginx => Daemon {
