@@ -180,15 +180,26 @@ class Action(ActionBase):
 
     def _table_script(self):
         """The whole table in one transaction: there is no moment without it."""
-        target = f"meta l4proto {{ {self._protocol} }} th dport {{ {self._port} }} goto refuse"
+        here = f"meta l4proto {{ {self._protocol} }} th dport {{ {self._port} }}"
+        back = f"meta l4proto {{ {self._protocol} }} th sport {{ {self._port} }}"
+        chains = {}
+        for hook in self._hooks:
+            chains.setdefault(hook, []).append(("saddr", f"{here} goto refuse"))
+            # An answer under way when the ban comes must not arrive either.
+            way_out = "output" if hook == "input" else hook
+            chains.setdefault(way_out, []).append(("daddr", f"{back} goto withhold"))
         hooks = "".join(
             f"""
     chain {hook} {{
         type filter hook {hook} priority -1; policy accept;
-        ip saddr @banned4 {target}
-        ip6 saddr & {_mask()} @banned6 {target}
-    }}"""
-            for hook in self._hooks
+"""
+            + "".join(
+                f"        ip {end} @banned4 {then}\n"
+                f"        ip6 {end} & {_mask()} @banned6 {then}\n"
+                for end, then in rules
+            )
+            + "    }"
+            for hook, rules in chains.items()
         )
         return f"""add table {self._table}
 delete table {self._table}
@@ -198,6 +209,11 @@ table {self._table} {{
     chain refuse {{
         meta l4proto tcp reject with tcp reset
         reject
+    }}
+    chain withhold {{
+        # The resets of the chain above pass.
+        tcp flags & rst == 0x0 drop
+        meta l4proto udp drop
     }}{hooks}
 }}
 {self._order("add", self._banned)}"""
