@@ -12,6 +12,7 @@ import ipaddress
 import os
 import threading
 
+from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
 from fail2ban.server.ipdns import IPAddr
 
@@ -24,6 +25,7 @@ class Action(ActionBase):
 
     def __init__(self, jail, name, file="/etc/fmd-stack/allow-list"):
         super().__init__(jail, name)
+        self._logSys = getLogger(f"fail2ban.{name}")
         self._file = file
         self._listed = set()
         self._seen = None

@@ -20,6 +20,7 @@ import re
 import subprocess
 import threading
 
+from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
 
 # The length of one batch: nft reads 4,000 elements in about 10 ms, and a lone
@@ -38,6 +39,7 @@ class Action(ActionBase):
 
     def __init__(self, jail, name, **options):
         super().__init__(jail, name)
+        self._logSys = getLogger(f"fail2ban.{name}")
         self._table = "inet f2b-" + re.sub(r"[^A-Za-z0-9_-]", "-", jail.name)
         # Clients banned, by set and element: several bans may share one /64.
         self._banned = {"banned4": {}, "banned6": {}}

@@ -16,11 +16,17 @@ import subprocess
 import tempfile
 import threading
 
+from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
 
 PAUSE_SECONDS = 1.0
 COMMAND_TIMEOUT_SECONDS = 30
 PREFIX = 64
+
+# fail2ban runs this file anew for every jail, in the same module: kept from the
+# first time, or each jail would write a file without the others' bans.
+_files = globals().get("_files", {})
+_files_lock = globals().get("_files_lock") or threading.Lock()
 
 
 class Action(ActionBase):
@@ -29,6 +35,7 @@ class Action(ActionBase):
 
     def __init__(self, jail, name, **options):
         super().__init__(jail, name)
+        self._logSys = getLogger(f"fail2ban.{name}")
         self._configure(**options)
 
     def _configure(
@@ -36,7 +43,6 @@ class Action(ActionBase):
         file="/var/lib/fmd-stack/denied/denied.conf",
         test="nginx -t -q",
         reload="nginx -s reload",
-        **_other,
     ):
         self._denied = _Denied.of(file, self._logSys)
         self._denied.test = shlex.split(test)
@@ -86,15 +92,12 @@ def _key(client):
 class _Denied:
     """The file, and who stands in it because of which jails."""
 
-    _files = {}
-    _files_lock = threading.Lock()
-
     @classmethod
     def of(cls, path, log):
-        with cls._files_lock:
-            if path not in cls._files:
-                cls._files[path] = cls(path, log)
-            return cls._files[path]
+        with _files_lock:
+            if path not in _files:
+                _files[path] = cls(path, log)
+            return _files[path]
 
     def __init__(self, path, log):
         self.test = self.reload = ()
@@ -168,7 +171,7 @@ class _Denied:
 
     def _replace(self, text):
         folder = os.path.dirname(self._path)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        _make_folder(folder)
         # Not *.conf, or nginx could include a half-written one.
         handle, name = tempfile.mkstemp(dir=folder, suffix=".new")
         try:
@@ -195,3 +198,12 @@ class _Denied:
             raise RuntimeError(f"{' '.join(words)}: {error}") from error
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+
+
+def _make_folder(path):
+    """With its parents, readable for nginx whatever fail2ban's umask."""
+    if os.path.isdir(path):
+        return
+    _make_folder(os.path.dirname(path))
+    os.mkdir(path)
+    os.chmod(path, 0o755)

@@ -17,6 +17,7 @@ Here it counts from its start by the kernel's steady clock.
 import threading
 import time
 
+from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
 from fail2ban.server.jail import Jail
 from fail2ban.server.mytime import MyTime
@@ -29,8 +30,10 @@ JOURNAL_POLL_SECONDS = 0.1
 # How often a waiting thread looks anyway, for conditions that wake nobody.
 LOOK_SECONDS = 0.5
 
-_failure_found = threading.Condition()
-_installed = False
+# fail2ban runs this file anew for every jail, in the same module: what the
+# process has one of must be kept from the first time.
+_failure_found = globals().get("_failure_found") or threading.Condition()
+_started = globals().get("_started") or time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Action(ActionBase):
@@ -38,6 +41,7 @@ class Action(ActionBase):
 
     def __init__(self, jail, name, mode="fast"):
         super().__init__(jail, name)
+        self._logSys = getLogger(f"fail2ban.{name}")
         if mode not in ("fast", "stock"):
             raise ValueError(f"mode={mode!r}: give fast or stock")
         if mode == "stock":
@@ -62,10 +66,8 @@ class Action(ActionBase):
 
 def _install():
     """Once for the process, whatever the number of jails."""
-    global _installed
-    if _installed:
+    if Utils.wait_for.__module__ == __name__:
         return
-    _installed = True
     Utils.DEFAULT_SLEEP_INTERVAL = JOURNAL_POLL_SECONDS
     Utils.wait_for = staticmethod(_wait_for)
     put = Jail.putFailTicket
@@ -106,9 +108,6 @@ def _wait_for(cond, timeout, interval=None):
 
 def _boot_seconds():
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-_started = time.time() - _boot_seconds()
 
 
 def _steady_time():
