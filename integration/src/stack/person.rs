@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::client::{Attempt, OpenPort, Outcome, Plan, Received, Request, Requests};
+use crate::client::{Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests};
 use crate::testbed::{Command, Node, Testbed};
 
 /// A client node and the URL under which it reaches FMD Server.
@@ -124,6 +124,13 @@ impl Person {
         let lines = self
             .carry_out(&plan, within + Duration::from_secs(10))
             .await?;
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
+    /// Feeds bytes to connections and says what became of each.
+    pub async fn drip(&self, raw: Raw) -> Result<Vec<Dripped>> {
+        let deadline = Duration::from_millis(raw.for_ms) + Duration::from_secs(10);
+        let lines = self.carry_out(&Plan::Raw(raw), deadline).await?;
         lines.iter().map(|line| parse(line)).collect()
     }
 
