@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::doors::INVITATION;
 use crate::client::{Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests};
 use crate::testbed::{Command, Node, Testbed};
 
@@ -152,6 +153,7 @@ impl Person {
             "PubKey": "public key",
             "PrivKey": "private key",
             "RequestedUsername": account,
+            "RegistrationToken": INVITATION,
         });
         match self
             .ask(Request::new("PUT", "/api/v1/device").json(&body))
