@@ -3,6 +3,7 @@
 //! It reads a [`Plan`] from standard input and answers in JSON lines.
 
 mod plan;
+mod raw;
 mod requests;
 mod scan;
 
@@ -11,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::io::AsyncReadExt;
 
-pub use plan::{Attempt, Connection, OpenPort, Outcome, Plan, Received, Request, Requests, millis};
+pub use plan::{
+    Attempt, Connection, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests, millis,
+};
 
 /// Reads a plan from standard input and carries it out.
 pub async fn main() -> Result<()> {
@@ -30,5 +33,6 @@ pub async fn main() -> Result<()> {
             count,
             within_ms,
         } => scan::listen(port, count, Duration::from_millis(within_ms)).await,
+        Plan::Raw(plan) => raw::drip(plan).await,
     }
 }

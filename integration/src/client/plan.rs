@@ -19,6 +19,40 @@ pub enum Plan {
         count: usize,
         within_ms: u64,
     },
+    /// Feed bytes to connections; one [`Dripped`] a connection comes back.
+    Raw(Raw),
+}
+
+/// Bytes to feed to several connections at once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Raw {
+    /// The server's address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// How many connections.
+    pub connections: usize,
+    /// Sent first.
+    pub opening: Vec<u8>,
+    /// Sent again and again after that.
+    pub then: Vec<u8>,
+    /// At this distance.
+    pub every_ms: u64,
+    /// For this long, counted from the first connection.
+    pub for_ms: u64,
+}
+
+/// What became of a connection that was fed bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dripped {
+    /// Whether it was accepted.
+    pub connected: bool,
+    /// Bytes sent.
+    pub sent: usize,
+    /// Bytes that came back.
+    pub received: usize,
+    /// Whether the server ended it before the time was over.
+    pub closed: bool,
 }
 
 /// A series of requests to one server.

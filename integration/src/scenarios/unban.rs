@@ -16,9 +16,10 @@ inventory::submit! {
         run: |stage| Box::pin(run(stage)),
         faults: &[Fault {
             name: "unban-does-nothing",
-            breaks: Break::Write {
-                file: "etc/fail2ban/action.d/nftables.local",
-                content: "[Definition]\nactionunban = true\n",
+            breaks: Break::Replace {
+                file: "etc/fail2ban/action.d/fmd-nft.py",
+                find: "self._order(\"delete\", gone)",
+                with: "self._order(\"delete\", {})",
             },
             noticed_as: "after the unban",
         }],

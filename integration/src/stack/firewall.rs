@@ -30,10 +30,10 @@ impl Firewall {
         let objects = ruleset["nftables"]
             .as_array()
             .context("nft's JSON has no list")?;
-        let sets = objects
+        Ok(objects
             .iter()
-            .filter_map(|object| object["set"]["elem"].as_array());
-        Ok(sets.flatten().filter_map(element).collect())
+            .flat_map(|object| elements(&object["set"]))
+            .collect())
     }
 
     /// Whether a set of the ruleset covers the address.
@@ -53,6 +53,16 @@ impl Firewall {
             .await?
             .ok()?
             .text())
+    }
+}
+
+/// The addresses and prefixes a set stands for. fmd-nft keeps IPv6 bans as the first address of
+/// each /64, in the set `banned6`.
+fn elements(set: &Value) -> Vec<String> {
+    let texts = set["elem"].as_array().into_iter().flatten().filter_map(element);
+    match set["name"].as_str() {
+        Some("banned6") => texts.map(|text| format!("{text}/64")).collect(),
+        _ => texts.collect(),
     }
 }
 
@@ -76,6 +86,13 @@ fn element(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_ipv6_ban_stands_for_its_64() {
+        let set = json!({"name": "banned6", "elem": ["2001:db8::"]});
+        assert_eq!(elements(&set), ["2001:db8::/64"]);
+        assert!(elements(&json!({"name": "banned4"})).is_empty());
+    }
 
     #[test]
     fn reads_every_form_of_an_element() {

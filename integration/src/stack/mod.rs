@@ -1,5 +1,6 @@
 //! Typed views of a running stack, through the tools an operator would use.
 
+mod doors;
 mod fail2ban;
 mod firewall;
 mod journal;
@@ -12,17 +13,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use ipnet::IpNet;
 
+pub use doors::{DOORS, Door, INVITATION, PRIVATE_REGISTRATION};
 pub use fail2ban::{Fail2ban, JailStatus};
 pub use firewall::Firewall;
 pub use journal::Journal;
 pub use person::{Person, Session, login, password_of};
-pub use proof::{Cut, guess_until_cut, prove_banned, prove_not_banned};
+pub use proof::{Cut, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned};
 
 /// The jail that reads FMD Server's own log.
 pub const JAIL: &str = "fmd-server";
 
 /// The jail that reads nginx's log of refused answers.
 pub const NGINX_JAIL: &str = "fmd-server-nginx";
+
+/// The jail that counts access tokens that are not valid.
+pub const TOKEN_JAIL: &str = "fmd-server-token";
+
+/// The jail that counts tries on locked accounts.
+pub const LOCKED_JAIL: &str = "fmd-server-locked";
+
+/// The threshold of [`TOKEN_JAIL`].
+pub const TOKEN_MAXRETRY: usize = 20;
 
 /// Failures within `findtime` that lead to a ban, as the shipped jails have it.
 pub const MAXRETRY: usize = 5;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::client::{Attempt, OpenPort, Outcome, Plan, Received, Request, Requests};
+use super::doors::INVITATION;
+use crate::client::{Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests};
 use crate::testbed::{Command, Node, Testbed};
 
 /// A client node and the URL under which it reaches FMD Server.
@@ -127,6 +128,13 @@ impl Person {
         lines.iter().map(|line| parse(line)).collect()
     }
 
+    /// Feeds bytes to connections and says what became of each.
+    pub async fn drip(&self, raw: Raw) -> Result<Vec<Dripped>> {
+        let deadline = Duration::from_millis(raw.for_ms) + Duration::from_secs(10);
+        let lines = self.carry_out(&Plan::Raw(raw), deadline).await?;
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
     /// Carries out a plan on the node; passwords travel through standard input.
     pub async fn carry_out(&self, plan: &Plan, deadline: Duration) -> Result<Vec<String>> {
         let plan = serde_json::to_vec(plan).context("encoding a plan")?;
@@ -145,6 +153,7 @@ impl Person {
             "PubKey": "public key",
             "PrivKey": "private key",
             "RequestedUsername": account,
+            "RegistrationToken": INVITATION,
         });
         match self
             .ask(Request::new("PUT", "/api/v1/device").json(&body))

@@ -44,25 +44,33 @@ impl Cut {
 }
 
 /// Guesses `count` wrong passwords, each on the account that `account` names for it, then knocks
-/// every 10 ms until a new connection is refused.
-///
-/// # Errors
-/// Connections are still accepted after [`PATIENCE`].
+/// as [`knock_until_cut`] does.
 pub async fn guess_until_cut(
     person: &Person,
     count: usize,
     account: impl Fn(usize) -> String,
 ) -> Result<Cut> {
-    let mut requests: Vec<Request> = (0..count).map(|n| login(&account(n), "wrong")).collect();
+    let guesses = (0..count).map(|n| login(&account(n), "wrong")).collect();
+    knock_until_cut(person, guesses).await
+}
+
+/// Sends guesses one after the other, then knocks every 10 ms until a new connection is refused.
+///
+/// # Errors
+/// Connections are still accepted after [`PATIENCE`].
+pub async fn knock_until_cut(person: &Person, guesses: Vec<Request>) -> Result<Cut> {
+    let count = guesses.len();
+    let mut requests = guesses;
     let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
     requests.push(knock);
     let attempts = person.send(person.requests(requests)).await?;
-    let (guesses, knocks): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|a| a.request < count);
+    let (guesses, knocks): (Vec<_>, Vec<_>) =
+        attempts.into_iter().partition(|a| a.request < count);
     let cut = knocks.into_iter().rfind(|knock| knock.outcome.is_cut());
     match cut {
         Some(cut) => Ok(Cut { guesses, cut }),
         None => anyhow::bail!(
-            "packets of {} still get in {} s after {count} wrong passwords (answers: {})",
+            "packets of {} still get in {} s after {count} wrong guesses (answers: {})",
             person.address(),
             PATIENCE.as_secs(),
             statuses(&guesses)

@@ -1,0 +1,72 @@
+//! An attacker who changes his address within his /64, and his neighbour.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use anyhow::{Context, Result, bail};
+
+use crate::scenario::{Scenario, Stage};
+use crate::stack::{JAIL, MAXRETRY, Person, login, prove_banned, prove_not_banned};
+use crate::testbed::{Break, Command, Fault};
+
+inventory::submit! {
+    Scenario {
+        name: "ipv6-prefix",
+        proves: "a new address of the same /64 for every guess: the /64 is banned, no other",
+        settings: &[],
+        needs: &[],
+        clients: 3,
+        run: |stage| Box::pin(run(stage)),
+        faults: &[
+            Fault {
+                name: "failures-counted-by-address",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/jail.d/fmd-server.conf",
+                    find: "fmd-ipv6-prefix.py[length=\"64\"]",
+                    with: "fmd-ipv6-prefix.py[length=\"128\"]",
+                },
+                noticed_as: "in the ban list",
+            },
+            Fault {
+                name: "bans-cover-a-48",
+                breaks: Break::All(&[
+                    Break::Replace {
+                        file: "etc/fail2ban/action.d/fmd-nft.py",
+                        find: "PREFIX = 64",
+                        with: "PREFIX = 48",
+                    },
+                ]),
+                noticed_as: "the neighbour",
+            },
+        ],
+    }
+}
+
+async fn run(stage: &Stage) -> Result<()> {
+    let owner = stage.person("owner").await?;
+    let neighbour = stage.person("neighbour").await?.over_v6()?;
+    for number in 0..MAXRETRY {
+        owner.register(&format!("account{number}")).await?;
+    }
+    let attacker = stage.person("attacker").await?.over_v6()?;
+    for number in 0..MAXRETRY {
+        let source = take_address(&attacker, number).await?;
+        let mut plan = attacker.requests(vec![login(&format!("account{number}"), "wrong")]);
+        plan.source = Some(IpAddr::V6(source));
+        attacker.send(plan).await?;
+    }
+    prove_banned(stage, &attacker, JAIL).await?;
+    prove_not_banned(stage, &neighbour).await.context("the neighbour")
+}
+
+/// Gives the attacker's node one more address of its /64.
+async fn take_address(attacker: &Person, number: usize) -> Result<Ipv6Addr> {
+    let IpAddr::V6(own) = attacker.address() else { bail!("the attacker does not speak IPv6") };
+    let mut groups = own.segments();
+    groups[4] = 0xbad;
+    groups[7] = u16::try_from(number)?;
+    let address = Ipv6Addr::from(groups);
+    let script = r#"ip -6 address add "$1/128" dev "$(ip -6 -o address show to "$2" | awk '{ print $2; exit }')" nodad"#;
+    let command = Command::shell(script, &[&address.to_string(), &own.to_string()]);
+    attacker.node().run(command).await?.ok()?;
+    Ok(address)
+}
