@@ -36,7 +36,7 @@ pub struct InvalidJson;
 /// # Errors
 /// [`InvalidJson`] where Go's `Decoder.Decode` returns an error.
 pub fn decode<T: Body>(bytes: &[u8]) -> Result<T, InvalidJson> {
-    if too_deep(bytes) {
+    if is_refused(bytes) {
         return Err(InvalidJson);
     }
     // Before decoding, so that a surrogate found afterwards came from an escape.
@@ -170,12 +170,14 @@ fn replace_surrogates(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether the first value nests deeper than Go's decoder goes.
-fn too_deep(bytes: &[u8]) -> bool {
+/// Whether the first value holds what serde_json lets pass and Go doesn't:
+/// control characters inside strings, and more than 10,000 levels.
+fn is_refused(bytes: &[u8]) -> bool {
     const MAX_DEPTH: usize = 10_000;
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in bytes {
         match (in_string, byte) {
+            (true, 0..b' ') => return true,
             (true, _) if escaped => escaped = false,
             (true, b'\\') => escaped = true,
             (true, b'"') => in_string = false,
@@ -216,3 +218,6 @@ pub fn quote(text: &str) -> String {
     out.push('"');
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 //! values normalised to TIME, PID, PORT and $NAME. Lay another recording there
 //! and it is replayed.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;

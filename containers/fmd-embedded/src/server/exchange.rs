@@ -1,12 +1,14 @@
 //! One request and its answer.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::task::spawn_blocking;
@@ -14,7 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::answer::Answer;
 use crate::api::{self, Api};
 use crate::route::{Endpoint, Route, route};
-use crate::web::Web;
+use crate::web::{self, Web};
 
 /// Bytes of a body that are read; what lies beyond doesn't exist for the API,
 /// as with Go's `MaxBytesHandler`.
@@ -35,23 +37,29 @@ impl Exchange {
         &self,
         request: Request<Incoming>,
         peer: &str,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
-        Ok(self.response(self.decide(request, peer).await))
+    ) -> Result<Response<UnsyncBoxBody<Bytes, io::Error>>, Infallible> {
+        let mut response = match self.decide(request, peer).await {
+            Decision::Answer(answer) => from_answer(answer),
+            Decision::File(response) => response,
+        };
+        response.headers_mut().extend(self.headers.clone());
+        Ok(response)
     }
 
-    async fn decide(&self, request: Request<Incoming>, peer: &str) -> Answer {
+    async fn decide(&self, request: Request<Incoming>, peer: &str) -> Decision {
         if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-            return Answer::bad_request("400 Bad Request: missing required Host header");
+            let text = "400 Bad Request: missing required Host header";
+            return Decision::Answer(Answer::bad_request(text));
         }
         if request.uri().path() == "*" {
-            return match *request.method() {
+            return Decision::Answer(match *request.method() {
                 Method::OPTIONS => Answer::empty(),
                 _ => Answer::bad_request(""),
-            };
+            });
         }
-        match route(request.uri().path()) {
+        Decision::Answer(match route(request.uri().path()) {
             Route::Endpoint(endpoint) => self.call(endpoint, request, peer).await,
-            Route::Page(path) => self.web.page(&path, request.uri().query()).await,
+            Route::Page(path) => return self.page(&path, request).await,
             Route::Moved(path) => {
                 let location = match request.uri().query() {
                     Some(query) => format!("{path}?{query}"),
@@ -61,6 +69,16 @@ impl Exchange {
             }
             Route::NotFound => Answer::not_found(),
             Route::Malformed => Answer::bad_request("400 Bad Request"),
+        })
+    }
+
+    async fn page(&self, path: &str, request: Request<Incoming>) -> Decision {
+        match &self.web {
+            Web::Page => Decision::Answer(web::page(path, request.uri().query())),
+            Web::Files(files) => match files.response(path, &request).await {
+                Some(response) => Decision::File(response),
+                None => Decision::Answer(Answer::not_found()),
+            },
         }
     }
 
@@ -100,23 +118,28 @@ impl Exchange {
             .unwrap_or(peer.as_bytes())
             .to_vec()
     }
+}
 
-    fn response(&self, answer: Answer) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(answer.body)));
-        *response.status_mut() = answer.status;
-        let headers = response.headers_mut();
-        headers.extend(self.headers.clone());
-        if let Some(content_type) = answer.content_type {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
-        if let Some(location) = answer.location.and_then(|l| HeaderValue::try_from(l).ok()) {
-            headers.insert(LOCATION, location);
-        }
-        if answer.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+enum Decision {
+    Answer(Answer),
+    File(Response<UnsyncBoxBody<Bytes, io::Error>>),
+}
+
+fn from_answer(answer: Answer) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let body = Full::new(Bytes::from(answer.body));
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    if let Some(content_type) = answer.content_type {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
+    if let Some(location) = answer.location.and_then(|l| HeaderValue::try_from(l).ok()) {
+        headers.insert(LOCATION, location);
+    }
+    if answer.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// As much of a body as counts.

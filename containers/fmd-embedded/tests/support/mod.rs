@@ -1,16 +1,18 @@
 //! A server inside the test, on a port and a syslog socket of its own, and a
 //! client that sends exactly the bytes it is told to.
 
-// Every test binary uses a different part of this.
-#![allow(dead_code)]
+// Every test binary uses a different part of this; clippy allows unwrap in
+// test functions, but not in what they call.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fmd_embedded::Server;
 use fmd_embedded::config::{self, Flags, Listen};
@@ -126,6 +128,84 @@ impl Drop for TestServer {
     }
 }
 
+/// The real program, in a directory of its own.
+pub struct Program {
+    pub dir: TempDir,
+    pub child: Child,
+}
+
+impl Program {
+    /// Starts `fmd-embedded serve` on a unix socket, with these settings, and
+    /// waits until it answers.
+    pub fn serve(dir: TempDir, yaml: &str) -> Self {
+        let socket = dir.path().join("fmd.sock");
+        let file = dir.path().join("config.yml");
+        let yaml = format!("UnixSocketPath: {}\n{yaml}", socket.display());
+        std::fs::write(&file, yaml).unwrap();
+        let child = program()
+            .arg("serve")
+            .arg("--config")
+            .arg(&file)
+            .arg("--db-dir")
+            .arg(dir.path().join("db"))
+            .arg("--syslog")
+            .arg(dir.path().join("log"))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let program = Program { dir, child };
+        let deadline = Instant::now() + DEADLINE;
+        while program.connect().is_err() {
+            assert!(Instant::now() < deadline, "{}", program.stderr());
+            std::thread::yield_now();
+        }
+        program
+    }
+
+    pub fn connect(&self) -> std::io::Result<UnixStream> {
+        let stream = UnixStream::connect(self.dir.path().join("fmd.sock"))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(stream)
+    }
+
+    pub fn send(&self, request: &Request) -> std::io::Result<Response> {
+        let mut stream = self.connect()?;
+        stream.write_all(&request.bytes())?;
+        Response::try_read(&mut stream)
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr")).unwrap()
+    }
+
+    /// Asks the program to stop.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(kill.unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program's command, without the settings of whoever runs the tests.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fmd-embedded"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FMD_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1");
+    command
+}
+
 /// A syslog daemon that remembers.
 pub struct Syslog {
     socket: UnixDatagram,
@@ -213,13 +293,21 @@ pub struct Response {
 
 impl Response {
     /// Reads until the server hangs up.
-    pub fn read(stream: &mut TcpStream) -> Self {
+    pub fn read(stream: &mut impl Read) -> Self {
+        Response::try_read(stream).unwrap()
+    }
+
+    /// Reads until the server hangs up; an error if that was too early.
+    pub fn try_read(stream: &mut impl Read) -> std::io::Result<Self> {
         let mut bytes = Vec::new();
         // A reset after the answer is no answer lost: the server hung up on a
         // body it didn't want.
-        let _ = stream.read_to_end(&mut bytes);
+        let read = stream.read_to_end(&mut bytes);
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+        let Some(end) = end else {
+            read?;
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap()["HTTP/1.1 ".len()..][..3].parse();
@@ -227,11 +315,11 @@ impl Response {
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Response {
+        Ok(Response {
             status: status.unwrap(),
             headers,
             body: bytes[end + 4..].to_vec(),
-        }
+        })
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
