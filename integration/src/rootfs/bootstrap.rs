@@ -24,9 +24,8 @@ const EXCLUDE: [&str; 5] = [
 /// Writes the root filesystem of a recipe to the tar file `tar`, showing progress on standard error.
 ///
 /// # Errors
-/// mmdebstrap is missing or fails (no network, disk full, …); its last lines are quoted.
+/// mmdebstrap fails (no network, disk full, …); its last lines are quoted.
 pub async fn bootstrap(recipe: &Recipe, tar: &Path) -> Result<()> {
-    tools::ensure().await?;
     let started = Instant::now();
     let progress = Progress::new(recipe);
     let mut child = command(recipe, tar)?

@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Recipe, Rootfs, bootstrap};
+use super::{Recipe, Rootfs, bootstrap, tools};
 use crate::sandbox;
 
 /// Raised when the way a root filesystem is made changes without its recipe changing.
@@ -139,12 +139,12 @@ async fn lock(path: PathBuf) -> Result<Flock<File>> {
 
 /// Makes a root filesystem in the folder `half`, its stamp last.
 async fn make(recipe: &Recipe, half: &Path) -> Result<()> {
+    tools::ensure().await?;
     let half_made = rootfs(half);
     fs::create_dir_all(&half_made.dir).with_context(|| format!("making {}", half.display()))?;
     let (uid, gid) = sandbox::inner_root();
     chown(&half_made.dir, Some(uid), Some(gid)).context("handing the folder to the sandbox")?;
     bootstrap::bootstrap(recipe, &half_made.tar).await?;
-    // The tar file is opened by number: the sandbox's root may not be able to reach it by name.
     unpack(&half_made)
         .await
         .context("unpacking the root filesystem")?;
@@ -162,6 +162,7 @@ async fn make(recipe: &Recipe, half: &Path) -> Result<()> {
 }
 
 async fn unpack(rootfs: &Rootfs) -> Result<()> {
+    // By number: the sandbox's root may not be able to reach the file by name.
     let file = format!("/proc/self/fd/{}", sandbox::FIRST_FD);
     // Device nodes can't be made without privileges, and each machine gets its own /dev.
     let argv = [
@@ -245,5 +246,66 @@ async fn remove(path: &Path) -> Result<()> {
         fs::remove_dir_all(path).with_context(place)
     } else {
         fs::remove_file(path).with_context(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A finished root filesystem of one file.
+    fn finished() -> (tempfile::TempDir, Rootfs) {
+        let home = tempfile::tempdir().unwrap();
+        let made = rootfs(home.path());
+        fs::create_dir(&made.dir).unwrap();
+        fs::write(&made.tar, "tar").unwrap();
+        fs::write(made.dir.join("nginx"), "program").unwrap();
+        let stamp = Stamp {
+            tar: 3,
+            files: files(&made.dir).unwrap(),
+        };
+        fs::write(home.path().join(STAMP), serde_json::to_vec(&stamp).unwrap()).unwrap();
+        (home, made)
+    }
+
+    #[test]
+    fn a_finished_one_is_used() {
+        let (_home, made) = finished();
+        check(&made).unwrap();
+    }
+
+    #[test]
+    fn a_half_made_one_is_not() {
+        let (home, made) = finished();
+        fs::remove_file(home.path().join(STAMP)).unwrap();
+        assert!(
+            check(&made)
+                .unwrap_err()
+                .to_string()
+                .contains("not finished")
+        );
+    }
+
+    #[test]
+    fn a_damaged_one_is_not() {
+        let (_home, made) = finished();
+        fs::write(made.dir.join("nginx"), "prog").unwrap();
+        assert!(
+            check(&made)
+                .unwrap_err()
+                .to_string()
+                .contains("nginx has 4 bytes instead of 7")
+        );
+        fs::remove_file(made.dir.join("nginx")).unwrap();
+        assert!(check(&made).unwrap_err().to_string().contains("missing"));
+    }
+
+    #[test]
+    fn another_package_list_is_another_root_filesystem() {
+        let other = Recipe {
+            packages: &["systemd"],
+            ..super::super::STACK
+        };
+        assert_ne!(key(&super::super::STACK), key(&other));
     }
 }

@@ -39,8 +39,8 @@ inventory::submit! {
                 },
                 Break::Replace {
                     file: "etc/nginx/fmd-stack/http.conf",
-                    find: "server unix:/run/fmd-server/fmd-server.sock;",
-                    with: "server 127.0.0.1:8080;",
+                    find: "server unix:/run/fmd-server/fmd-server.sock",
+                    with: "server 127.0.0.1:8080",
                 },
             ]),
             noticed_as: "8080",

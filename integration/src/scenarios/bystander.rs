@@ -37,9 +37,9 @@ async fn run(stage: &Stage) -> Result<()> {
         guess_until_cut(&attacker, 4 * MAXRETRY, |_| "alice".to_owned()),
         log_in_often(&bystander),
     );
+    during.context("during the attack")?;
     attack?;
     prove_banned(stage, &attacker, JAIL).await?;
-    during.context("during the attack")?;
     bystander.log_in("bob").await.context("after the attack")?;
     prove_not_banned(stage, &bystander).await
 }

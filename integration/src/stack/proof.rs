@@ -64,8 +64,7 @@ pub async fn knock_until_cut(person: &Person, guesses: Vec<Request>) -> Result<C
     let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
     requests.push(knock);
     let attempts = person.send(person.requests(requests)).await?;
-    let (guesses, knocks): (Vec<_>, Vec<_>) =
-        attempts.into_iter().partition(|a| a.request < count);
+    let (guesses, knocks): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|a| a.request < count);
     let cut = knocks.into_iter().rfind(|knock| knock.outcome.is_cut());
     match cut {
         Some(cut) => Ok(Cut { guesses, cut }),
