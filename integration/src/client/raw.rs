@@ -26,7 +26,12 @@ pub async fn drip(plan: Raw) -> Result<()> {
 }
 
 async fn one(plan: Raw) -> Dripped {
-    let mut seen = Dripped { connected: false, sent: 0, received: 0, closed: false };
+    let mut seen = Dripped {
+        connected: false,
+        sent: 0,
+        received: 0,
+        closed: false,
+    };
     let end = tokio::time::Instant::from_std(Instant::now() + Duration::from_millis(plan.for_ms));
     // The deadline is the plan's end and no failure: what was seen until then counts.
     let _ = timeout_at(end, feed(&plan, &mut seen)).await;

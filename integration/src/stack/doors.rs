@@ -9,8 +9,10 @@ use crate::client::Request;
 pub const INVITATION: &str = "an invitation";
 
 /// The setting that makes FMD Server ask for [`INVITATION`].
-pub const PRIVATE_REGISTRATION: (&str, &str) =
-    ("etc/fmd-server/local.yml", "RegistrationToken: an invitation\n");
+pub const PRIVATE_REGISTRATION: (&str, &str) = (
+    "etc/fmd-server/local.yml",
+    "RegistrationToken: an invitation\n",
+);
 
 /// A place where an answer tells whether a guess was right.
 pub struct Door {
@@ -58,7 +60,8 @@ pub const DOORS: &[Door] = &[
         jail: NGINX_JAIL,
         maxretry: MAXRETRY,
         guess: |number| {
-            let body = json!({ "RegistrationToken": format!("guess {number}"), "HashedPassword": "x" });
+            let body =
+                json!({ "RegistrationToken": format!("guess {number}"), "HashedPassword": "x" });
             Request::new("PUT", "/api/v1/device").json(&body)
         },
     },

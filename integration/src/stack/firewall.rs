@@ -59,7 +59,11 @@ impl Firewall {
 /// The addresses and prefixes a set stands for. fmd-nft keeps IPv6 bans as the first address of
 /// each /64, in the set `banned6`.
 fn elements(set: &Value) -> Vec<String> {
-    let texts = set["elem"].as_array().into_iter().flatten().filter_map(element);
+    let texts = set["elem"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(element);
     match set["name"].as_str() {
         Some("banned6") => texts.map(|text| format!("{text}/64")).collect(),
         _ => texts.collect(),
