@@ -32,6 +32,7 @@ async fn run(stage: &Stage) -> Result<()> {
     let registrar = stage.person("registrar").await?;
     registrar.register("alice").await?;
     registrar.register("bob").await?;
+    registrar.register("carol").await?;
     let owner = stage.person("owner").await?;
     guess_until_cut(&owner, MAXRETRY, |_| "alice".to_owned()).await.context("before")?;
     prove_banned(stage, &owner, JAIL).await?;
@@ -59,7 +60,7 @@ async fn mistype(stage: &Stage, owner: &Person) -> Result<()> {
     .await?;
     // Whoever fails after the owner is banned after him, if he were.
     let attacker = stage.person("attacker").await?;
-    guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
+    guess_until_cut(&attacker, MAXRETRY, |_| "carol".to_owned()).await?;
     prove_banned(stage, &attacker, JAIL).await.map(drop)
 }
 

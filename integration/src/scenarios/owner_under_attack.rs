@@ -36,11 +36,14 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     let owner = stage.person("owner").await?;
     owner.register("alice").await?;
-    for name in ["attacker", "accomplice"] {
-        let attacker = stage.person(name).await?;
-        guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
-        prove_banned(stage, &attacker, JAIL).await?;
-    }
+    let attacker = stage.person("attacker").await?;
+    guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
+    prove_banned(stage, &attacker, JAIL).await?;
+    // The sixth failure locks, and a banned attacker needs an accomplice for it.
+    let accomplice = stage.person("accomplice").await?;
+    accomplice.guess_wrong("alice").await?;
+    let outcome = accomplice.ask(login("alice", "wrong")).await?;
+    ensure!(outcome.status() == Some(LOCKED), "the seventh failure: {outcome}, not 423");
     insist(stage, &owner).await.context("the owner")?;
     prove_not_banned(stage, &owner).await.context("the owner")
 }

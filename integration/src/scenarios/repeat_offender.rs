@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{
-    JAIL, MAXRETRY, NGINX_JAIL, PATIENCE, Person, knock_until_cut, login, prove_not_banned, wait_for,
+    JAIL, NGINX_JAIL, PATIENCE, Person, guess_on, login, prove_not_banned, wait_for,
 };
 use crate::testbed::{Break, Fault};
 
@@ -39,7 +39,7 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     stage.person("owner").await?.register("alice").await?;
     let attacker = stage.person("attacker").await?;
-    guess(&attacker, "alice").await.context("the first time")?;
+    guess_on(&attacker, login("alice", "wrong")).await.context("the first time")?;
     wait_for("the end of the first ban", PATIENCE + Duration::from_secs(FIRST_BAN), async || {
         Ok((!stage.fail2ban().status(JAIL).await?.bans(attacker.address())).then_some(()))
     })
@@ -48,7 +48,7 @@ async fn run(stage: &Stage) -> Result<()> {
         Ok(prove_not_banned(stage, &attacker).await.ok())
     })
     .await?;
-    guess(&attacker, "nobody").await.context("the second time")?;
+    guess_on(&attacker, login("nobody", "wrong")).await.context("the second time")?;
     let seconds = wait_for("the second ban's time", PATIENCE, async || {
         let seconds = ban_seconds(stage, &attacker).await?;
         // The observer thread adds to it a moment after the ban.
@@ -62,12 +62,6 @@ async fn run(stage: &Stage) -> Result<()> {
     stage.note(format!("the second ban lasts {seconds} s"));
     ensure!(seconds == 3600, "the second ban lasts {seconds} s, not six times 600 s");
     Ok(())
-}
-
-/// Guesses over several seconds: nginx lets five through at once and one a second after that.
-async fn guess(attacker: &Person, account: &str) -> Result<()> {
-    let guesses = (0..MAXRETRY).map(|_| login(account, "wrong")).collect();
-    knock_until_cut(attacker, guesses).await.map(drop)
 }
 
 /// How long the attacker's ban by nginx's jail lasts, as fail2ban tells it:

@@ -18,7 +18,7 @@ pub use fail2ban::{Fail2ban, JailStatus};
 pub use firewall::Firewall;
 pub use journal::Journal;
 pub use person::{Person, Session, login, password_of};
-pub use proof::{Cut, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned};
+pub use proof::{Cut, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned};
 
 /// The jail that reads FMD Server's own log.
 pub const JAIL: &str = "fmd-server";

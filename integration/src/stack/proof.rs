@@ -77,6 +77,27 @@ pub async fn knock_until_cut(person: &Person, guesses: Vec<Request>) -> Result<C
     }
 }
 
+/// Makes the same guess four times a second until a connection is refused, however many of them
+/// nginx's limit turns away.
+///
+/// # Errors
+/// Connections are still accepted after [`PATIENCE`].
+pub async fn guess_on(person: &Person, guess: Request) -> Result<()> {
+    let guess = guess.until_refused(Duration::from_millis(250), PATIENCE);
+    let attempts = person.send(person.requests(vec![guess])).await?;
+    let cut = attempts
+        .last()
+        .is_some_and(|attempt| attempt.outcome.is_cut());
+    ensure!(
+        cut,
+        "packets of {} still get in after {} s of guessing (answers: {})",
+        person.address(),
+        PATIENCE.as_secs(),
+        statuses(&attempts)
+    );
+    Ok(())
+}
+
 fn statuses(attempts: &[Attempt]) -> String {
     let all: Vec<_> = attempts
         .iter()
