@@ -85,6 +85,9 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, sent as `application/json` if there is one.
     pub body: Option<String>,
+    /// Another kind of connection than the plan's.
+    #[serde(default)]
+    pub connection: Option<Connection>,
     /// Sent again and again, at this distance, until the outcome is a refusal.
     pub until_refused_every_ms: Option<u64>,
     /// At the latest this long after the first.
@@ -189,6 +192,7 @@ impl Request {
             path: path.to_owned(),
             headers: Vec::new(),
             body: None,
+            connection: None,
             until_refused_every_ms: None,
             until_refused_within_ms: 0,
         }
@@ -203,6 +207,12 @@ impl Request {
     /// The same with one more header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same on the connection that is kept for all such requests.
+    pub fn kept(mut self) -> Self {
+        self.connection = Some(Connection::Kept);
         self
     }
 

@@ -43,7 +43,7 @@ struct Shared {
 
 /// Takes requests from the plan until there are none left.
 async fn work(shared: Arc<Shared>) -> Result<()> {
-    let client = client(&shared.plan)?;
+    let clients = Clients::new(&shared.plan)?;
     loop {
         let index = shared.next.fetch_add(1, Ordering::SeqCst);
         let Some(request) = shared.plan.requests.get(index) else {
@@ -52,18 +52,37 @@ async fn work(shared: Arc<Shared>) -> Result<()> {
         if shared.plan.stop_when_cut && shared.cut.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let outcome = series(&client, &shared.plan, index, request).await?;
+        let outcome = series(&clients, &shared.plan, index, request).await?;
         if outcome.is_cut() {
             shared.cut.store(true, Ordering::SeqCst);
         }
     }
 }
 
-fn client(plan: &Requests) -> Result<Client> {
-    let idle = match plan.connection {
-        Connection::Fresh => 0,
-        Connection::Kept => 1,
-    };
+/// A client for each kind of connection.
+struct Clients {
+    fresh: Client,
+    kept: Client,
+}
+
+impl Clients {
+    fn new(plan: &Requests) -> Result<Self> {
+        Ok(Self {
+            fresh: client(plan, 0)?,
+            kept: client(plan, 1)?,
+        })
+    }
+
+    fn of(&self, connection: Connection) -> &Client {
+        match connection {
+            Connection::Fresh => &self.fresh,
+            Connection::Kept => &self.kept,
+        }
+    }
+}
+
+/// A client that keeps up to `idle` connections open between requests.
+fn client(plan: &Requests, idle: usize) -> Result<Client> {
     let timeout = Duration::from_millis(plan.timeout_ms);
     Client::builder()
         .pool_max_idle_per_host(idle)
@@ -84,18 +103,20 @@ fn client(plan: &Requests) -> Result<Client> {
 /// On fresh connections one request does not wait for the one before it: at the moment of a ban a
 /// connection may be open whose answer never comes, and the next one is what tells.
 async fn series(
-    client: &Client,
+    clients: &Clients,
     plan: &Requests,
     index: usize,
     request: &Request,
 ) -> Result<Outcome> {
+    let connection = request.connection.unwrap_or(plan.connection);
+    let client = clients.of(connection);
     let Some(every) = request.until_refused_every_ms else {
         return once(client, &plan.url, index, request).await;
     };
     let mut ticks = interval(Duration::from_millis(every.max(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + Duration::from_millis(request.until_refused_within_ms);
-    let at_once = match plan.connection {
+    let at_once = match connection {
         Connection::Fresh => usize::MAX,
         Connection::Kept => 1,
     };

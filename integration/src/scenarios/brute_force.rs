@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::client::{Outcome, Request};
+use crate::client::{Attempt, Outcome, Request};
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, prove_banned};
+use crate::stack::{Cut, JAIL, MAXRETRY, PATIENCE, Person, login, prove_banned};
 use crate::testbed::{Break, Fault};
 
 inventory::submit! {
@@ -40,31 +40,35 @@ async fn run(stage: &Stage) -> Result<()> {
 
 /// The attack itself, which the IPv6 scenario repeats.
 pub(super) async fn attack(stage: &Stage, attacker: &Person, account: &str) -> Result<()> {
-    let (cut, open) = tokio::join!(
-        guess_until_cut(attacker, MAXRETRY, |_| account.to_owned()),
-        keep_open(attacker),
-    );
-    let cut = cut?;
+    // The page over a connection that stays open from before the ban to after it.
+    let kept = || Request::new("GET", "/").kept();
+    let knock = Request::new("GET", "/").until_refused(Duration::from_millis(10), PATIENCE);
+    let mut requests = vec![kept()];
+    requests.extend(vec![login(account, "wrong"); MAXRETRY]);
+    requests.extend([knock, kept()]);
+    let attempts = attacker.send(attacker.requests(requests)).await?;
+    let (kept, rest): (Vec<_>, Vec<_>) =
+        attempts.into_iter().partition(|attempt| [0, MAXRETRY + 2].contains(&attempt.request));
+    let cut = Cut::from_attempts(attacker, MAXRETRY + 1, rest)?;
     for guess in &cut.guesses {
-        ensure!(guess.outcome.status() == Some(403), "a wrong password was answered with {}", guess.outcome);
+        let outcome = &guess.outcome;
+        ensure!(outcome.status() == Some(403), "a wrong password was answered with {outcome}");
     }
     let delay = cut.delay().as_secs_f64();
     stage.note(format!("{}, {delay:.2} s after the last failure", cut.cut.outcome));
-    stage.note(format!("an open keep-alive connection was cut: {}", open?));
+    check_kept(stage, &kept)?;
     prove_banned(stage, attacker, JAIL).await.map(drop)
 }
 
-/// Asks for the page over one kept connection until it is cut.
-async fn keep_open(attacker: &Person) -> Result<Outcome> {
-    let page = Request::new("GET", "/");
-    let until = page.clone().until_refused(Duration::from_millis(50), PATIENCE);
-    let mut plan = attacker.requests(vec![page, until]).kept();
-    plan.timeout_ms = 2000;
-    let attempts = attacker.send(plan).await?;
-    let first = attempts.first().and_then(|attempt| attempt.outcome.status());
-    ensure!(first == Some(200), "the kept connection was not served before the ban");
-    match attempts.last().map(|attempt| &attempt.outcome) {
-        Some(cut) if cut.is_cut() => Ok(cut.clone()),
-        _ => anyhow::bail!("an open connection of {} is still served after the ban", attacker.address()),
-    }
+/// The kept connection must have been served first, and stall or close once the ban stands.
+fn check_kept(stage: &Stage, kept: &[Attempt]) -> Result<()> {
+    let [before, after] = kept else {
+        anyhow::bail!("{} answers on the kept connection instead of 2", kept.len());
+    };
+    ensure!(before.outcome.status() == Some(200), "before the ban: {}", before.outcome);
+    // A refused connection would mean that the kept one had been given up already.
+    let cut = matches!(after.outcome, Outcome::TimedOut | Outcome::Closed);
+    ensure!(cut, "an open connection after the ban: {}", after.outcome);
+    stage.note(format!("an open keep-alive connection was cut: {}", after.outcome));
+    Ok(())
 }

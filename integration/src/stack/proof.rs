@@ -23,6 +23,27 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Sorts what a person saw: guesses up to request number `knock`, that request from there on.
+    ///
+    /// # Errors
+    /// The last knock was still answered: the person was never cut off.
+    pub fn from_attempts(person: &Person, knock: usize, attempts: Vec<Attempt>) -> Result<Self> {
+        let (guesses, knocks): (Vec<_>, Vec<_>) = attempts
+            .into_iter()
+            .partition(|attempt| attempt.request < knock);
+        let cut = knocks.into_iter().rfind(|knock| knock.outcome.is_cut());
+        match cut {
+            Some(cut) => Ok(Self { guesses, cut }),
+            None => anyhow::bail!(
+                "packets of {} still get in {} s after {} wrong guesses (answers: {})",
+                person.address(),
+                PATIENCE.as_secs(),
+                guesses.len(),
+                statuses(&guesses)
+            ),
+        }
+    }
+
     /// From the last answered guess to the first refused connection.
     pub fn delay(&self) -> Duration {
         let answered = self
@@ -64,17 +85,7 @@ pub async fn knock_until_cut(person: &Person, guesses: Vec<Request>) -> Result<C
     let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
     requests.push(knock);
     let attempts = person.send(person.requests(requests)).await?;
-    let (guesses, knocks): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|a| a.request < count);
-    let cut = knocks.into_iter().rfind(|knock| knock.outcome.is_cut());
-    match cut {
-        Some(cut) => Ok(Cut { guesses, cut }),
-        None => anyhow::bail!(
-            "packets of {} still get in {} s after {count} wrong guesses (answers: {})",
-            person.address(),
-            PATIENCE.as_secs(),
-            statuses(&guesses)
-        ),
-    }
+    Cut::from_attempts(person, count, attempts)
 }
 
 /// Makes the same guess four times a second until a connection is refused, however many of them
