@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use anyhow::{Context, Result, bail};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, Person, login, prove_banned, prove_not_banned};
+use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, login, prove_banned, prove_not_banned};
 use crate::testbed::{Break, Command, Fault};
 
 inventory::submit! {
@@ -28,13 +28,11 @@ inventory::submit! {
             },
             Fault {
                 name: "bans-cover-a-48",
-                breaks: Break::All(&[
-                    Break::Replace {
-                        file: "etc/fail2ban/action.d/fmd-nft.py",
-                        find: "PREFIX = 64",
-                        with: "PREFIX = 48",
-                    },
-                ]),
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/action.d/fmd-nft.py",
+                    find: "PREFIX = 64",
+                    with: "PREFIX = 48",
+                },
                 noticed_as: "the neighbour",
             },
         ],
