@@ -59,7 +59,7 @@ impl Source {
             from_flags(flags),
             from_environment(environment, keys, &mut remarks)?,
         ];
-        let files = files(flags);
+        let files = files(flags, Path::new(ETC));
         match files.last() {
             Some(main) => remarks.push(
                 Event::info("using config").text("configFile", main.to_string_lossy().as_bytes()),
@@ -172,26 +172,26 @@ fn from_environment(
 }
 
 /// The files to read, strongest first. `local.yml` overrides the packaged
-/// `/etc/fmd-server/config.yml`, and only that.
-fn files(flags: &Flags) -> Vec<PathBuf> {
+/// `config.yml` beside it, and no other file.
+fn files(flags: &Flags, etc: &Path) -> Vec<PathBuf> {
+    let packaged = existing(etc, "config");
     let main = match &flags.config {
         Some(file) => Some(file.clone()),
-        None => [ETC, "."]
-            .into_iter()
-            .find_map(|dir| existing(dir, "config")),
+        None => packaged
+            .clone()
+            .or_else(|| existing(Path::new("."), "config")),
     };
-    let packaged = |file: &PathBuf| file.parent() == Some(Path::new(ETC));
-    let local = main
-        .as_ref()
-        .filter(|file| packaged(file))
-        .and_then(|_| existing(ETC, "local"));
+    let local = match main.is_some() && main == packaged {
+        true => existing(etc, "local"),
+        false => None,
+    };
     local.into_iter().chain(main).collect()
 }
 
-fn existing(dir: &str, stem: &str) -> Option<PathBuf> {
+fn existing(dir: &Path, stem: &str) -> Option<PathBuf> {
     ["yml", "yaml"]
         .into_iter()
-        .map(|extension| Path::new(dir).join(stem).with_extension(extension))
+        .map(|extension| dir.join(stem).with_extension(extension))
         .find(|file| file.exists())
 }
 
@@ -227,4 +227,31 @@ fn from_file(file: PathBuf, keys: &[&'static str], remarks: &mut Vec<Event>) -> 
         origin: Origin::File(file),
         values,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_yml_overrides_the_packaged_file_and_no_other() {
+        let etc = tempfile::tempdir().unwrap();
+        let file = |name: &str| etc.path().join(name);
+        for name in ["config.yml", "local.yml", "other.yml"] {
+            fs::write(file(name), "").unwrap();
+        }
+        let asked = |config: Option<PathBuf>| {
+            let flags = Flags {
+                config,
+                ..Flags::default()
+            };
+            files(&flags, etc.path())
+        };
+        let both = vec![file("local.yml"), file("config.yml")];
+        assert_eq!(asked(None), both);
+        assert_eq!(asked(Some(file("config.yml"))), both);
+        assert_eq!(asked(Some(file("other.yml"))), [file("other.yml")]);
+        fs::remove_file(file("local.yml")).unwrap();
+        assert_eq!(asked(None), [file("config.yml")]);
+    }
 }
