@@ -1,0 +1,127 @@
+# fail2ban: the shared filters, actions and jails as they are, and what the
+# options change about them in jail.local, which fail2ban reads last.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.fmd-stack;
+  shared = import ./lib/shared.nix;
+
+  files = shared.etcFiles "fail2ban";
+
+  deniedFolder = "/var/lib/fmd-stack/denied";
+
+  maxRetry = {
+    fmd-server = cfg.fail2ban.maxRetry;
+    fmd-server-locked = cfg.fail2ban.maxRetryLocked;
+    fmd-server-nginx = cfg.fail2ban.maxRetryRefused;
+    fmd-server-token = cfg.fail2ban.maxRetryToken;
+  };
+
+  # A jail of its own ignoreip hears nothing of [DEFAULT]'s.
+  ignoreIP = lib.unique (
+    [
+      "127.0.0.0/8"
+      "::1"
+    ]
+    ++ config.services.fail2ban.ignoreIP
+    ++ cfg.fail2ban.ignoreIP
+  );
+
+  growth = cfg.fail2ban.banTimeGrowth;
+
+  jailSettings =
+    jail:
+    {
+      findtime = cfg.fail2ban.findTime;
+      bantime = cfg.fail2ban.banTime;
+      ignoreip = lib.concatStringsSep " " ignoreIP;
+      "bantime.increment" = growth != [ ];
+    }
+    // lib.optionalAttrs (growth != [ ]) {
+      "bantime.multipliers" = lib.concatMapStringsSep " " toString growth;
+      "bantime.overalljails" = true;
+    }
+    // lib.optionalAttrs (maxRetry ? ${jail}) { maxretry = maxRetry.${jail}; };
+
+  # fmd-nginx.py runs `nginx -t -q`, then `nginx -s reload`. On NixOS neither
+  # works from here: nginx belongs to another user, and its configuration is
+  # named by its unit alone. The unit's reload tests first, so it is the test;
+  # when it fails, the action puts the old list back.
+  nginxForFail2ban = pkgs.writeShellScriptBin "nginx" ''
+    case "$*" in
+      "-t -q") exec ${config.systemd.package}/bin/systemctl try-reload-or-restart nginx.service ;;
+      "-s reload") ;;
+      *)
+        echo "nginx here is fmd-stack's for fail2ban and knows -t -q and -s reload; got: $*" >&2
+        exit 64
+        ;;
+    esac
+  '';
+in
+{
+  config = lib.mkIf cfg.enable (
+    lib.mkMerge [
+      {
+        environment.etc = files;
+
+        services.fail2ban = {
+          enable = true;
+
+          jails = {
+            DEFAULT.settings = {
+              fmd_ban = cfg.fail2ban.banAction;
+              fmd_reaction = if cfg.fail2ban.fastReaction then "fast" else "stock";
+              fmd_allow_list = cfg.fail2ban.allowListFile;
+              fmd_port = lib.concatMapStringsSep "," toString cfg.fail2ban.ports;
+              # The shared tree lets all jails of the machine grow. Here other
+              # jails stay as services.fail2ban.bantime-increment has them.
+              "bantime.increment" = lib.mkDefault false;
+            };
+          }
+          // lib.genAttrs shared.jails (jail: {
+            settings = lib.mapAttrs (_: lib.mkDefault) (jailSettings jail);
+          });
+        };
+
+        systemd.services.fail2ban.restartTriggers = map (file: file.source) (lib.attrValues files);
+
+        systemd.tmpfiles.settings."10-fmd-stack" = {
+          # For fail2ban and nginx, which are different users: nothing secret.
+          "/var/lib/fmd-stack".d = {
+            mode = "0755";
+            user = "root";
+            group = "root";
+          };
+          ${cfg.fail2ban.allowListFile}.f = {
+            mode = "0644";
+            user = "root";
+            group = "root";
+          };
+        };
+      }
+
+      (lib.mkIf (cfg.fail2ban.banAction == "nft") {
+        services.fail2ban.extraPackages = [ pkgs.nftables ];
+        # With security.lockKernelModules nothing is loaded on demand.
+        boot.kernelModules = [
+          "nf_tables"
+          "nft_reject_inet"
+        ];
+      })
+
+      (lib.mkIf (cfg.fail2ban.banAction == "nginx") {
+        services.fail2ban.extraPackages = [ nginxForFail2ban ];
+        systemd.services.fail2ban.serviceConfig.ReadWritePaths = [ deniedFolder ];
+        systemd.tmpfiles.settings."10-fmd-stack".${deniedFolder}.d = {
+          mode = "0755";
+          user = "root";
+          group = "root";
+        };
+      })
+    ]
+  );
+}
