@@ -75,7 +75,7 @@ in
     };
 
     settings = mkOption {
-      type = types.submodule {
+      type = fmdTypes.described "attribute set of YAML values" (types.submodule {
         freeformType = settingsFormat.type;
 
         options = {
@@ -119,7 +119,7 @@ in
             '';
           };
         };
-      };
+      });
       default = { };
       example = literalExpression ''
         {
@@ -325,7 +325,7 @@ in
             lib.unique given
           else
             [ nginx.defaultHTTPListenPort ] ++ lib.optional (cfg.tls != "off") nginx.defaultSSLListenPort;
-        defaultText = literalExpression "the ports that nginx serves {option}`services.fmd-stack.hostName` on";
+        defaultText = lib.literalMD "the ports that nginx serves {option}`services.fmd-stack.hostName` on";
         example = [
           80
           443
