@@ -46,21 +46,6 @@ let
       "bantime.overalljails" = true;
     }
     // lib.optionalAttrs (maxRetry ? ${jail}) { maxretry = maxRetry.${jail}; };
-
-  # fmd-nginx.py runs `nginx -t -q`, then `nginx -s reload`. On NixOS neither
-  # works from here: nginx belongs to another user, and its configuration is
-  # named by its unit alone. The unit's reload tests first, so it is the test;
-  # when it fails, the action puts the old list back.
-  nginxForFail2ban = pkgs.writeShellScriptBin "nginx" ''
-    case "$*" in
-      "-t -q") exec ${config.systemd.package}/bin/systemctl try-reload-or-restart nginx.service ;;
-      "-s reload") ;;
-      *)
-        echo "nginx here is fmd-stack's for fail2ban and knows -t -q and -s reload; got: $*" >&2
-        exit 64
-        ;;
-    esac
-  '';
 in
 {
   config = lib.mkIf cfg.enable (
@@ -73,7 +58,8 @@ in
 
           jails = {
             DEFAULT.settings = {
-              fmd_ban = cfg.fail2ban.banAction;
+              # One of the actions that the shared tree names.
+              fmd_ban = "%(fmd_${cfg.fail2ban.banAction})s";
               fmd_reaction = if cfg.fail2ban.fastReaction then "fast" else "stock";
               fmd_allow_list = cfg.fail2ban.allowListFile;
               fmd_port = lib.concatMapStringsSep "," toString cfg.fail2ban.ports;
@@ -87,7 +73,19 @@ in
           });
         };
 
-        systemd.services.fail2ban.restartTriggers = map (file: file.source) (lib.attrValues files);
+        systemd.services.fail2ban = {
+          restartTriggers = map (file: file.source) (lib.attrValues files);
+          serviceConfig = {
+            # The packaged unit leaves fail2ban down when something ended it
+            # politely. Only 255, a configuration it can't read, ends the tries.
+            Restart = "always";
+            RestartSec = "1s";
+            RestartPreventExitStatus = [
+              ""
+              "255"
+            ];
+          };
+        };
 
         systemd.tmpfiles.settings."10-fmd-stack" = {
           # For fail2ban and nginx, which are different users: nothing secret.
@@ -114,7 +112,14 @@ in
       })
 
       (lib.mkIf (cfg.fail2ban.banAction == "nginx") {
-        services.fail2ban.extraPackages = [ nginxForFail2ban ];
+        services.fail2ban.jails.DEFAULT.settings = {
+          fmd_denied = "${deniedFolder}/denied.conf";
+          # nginx belongs to another user here, and its configuration is named by
+          # its unit alone. The unit's reload tests first, so it is the test; when
+          # it fails, the action puts the old list back.
+          fmd_nginx_test = "${config.systemd.package}/bin/systemctl try-reload-or-restart nginx.service";
+          fmd_nginx_reload = "";
+        };
         systemd.services.fail2ban.serviceConfig.ReadWritePaths = [ deniedFolder ];
         systemd.tmpfiles.settings."10-fmd-stack".${deniedFolder}.d = {
           mode = "0755";

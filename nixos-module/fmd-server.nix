@@ -55,7 +55,14 @@ in
       description = "FMD Server (Find My Device)";
       documentation = [ "https://fmd-foss.org/docs/fmd-server/" ];
       wantedBy = [ "multi-user.target" ];
-      after = [ "network.target" ];
+      # FMD Server connects to the journal's socket once, at its start: without
+      # it fail2ban would see nothing.
+      requires = [ "systemd-journald.socket" ];
+      after = [
+        "systemd-journald.socket"
+        "network.target"
+        "nss-lookup.target"
+      ];
       restartTriggers = [ configFile ];
       environment.NO_COLOR = "1";
 
@@ -66,8 +73,8 @@ in
         ) "registration-token:${cfg.registrationTokenFile}";
         User = cfg.user;
         Group = cfg.group;
-        Restart = "on-failure";
-        RestartSec = "2s";
+        Restart = "always";
+        RestartSec = "1s";
 
         RuntimeDirectory = "fmd-server";
         # nginx, as a member of the group, passes through to the socket.

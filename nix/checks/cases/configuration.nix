@@ -33,7 +33,13 @@ let
       tokenUnit.serviceConfig.SyslogIdentifier != "fmd-server"
     ))
     (expect "behind an edge bans are in nginx" (
-      behindEdge.services.fail2ban.jails.DEFAULT.settings.fmd_ban == "nginx"
+      behindEdge.services.fail2ban.jails.DEFAULT.settings.fmd_ban == "%(fmd_nginx)s"
+    ))
+    (expect "the actions that bans name are in the shared tree" (
+      builtins.all (action: shared.fail2ban.DEFAULT ? "fmd_${action}") [
+        "nft"
+        "nginx"
+      ]
     ))
     (expect "behind an edge only its networks are believed" (
       says "set_real_ip_from 192.0.2.0/24;.*real_ip_header X-Forwarded-For;" behindEdge
