@@ -31,18 +31,20 @@ in
 
   # Unit files by name, for `systemd-analyze`.
   units =
-    builtins.mapAttrs (_: import ./unit-text.nix) {
+    let
       inherit
-        (
-          (thin.addedTo {
-            fmd = {
-              registrationTokenFile = "/run/secrets/token";
-              backup.enable = true;
-            };
-          }).systemd.services
-        )
-        fmd-server
-        fmd-stack-backup
+        (thin.addedTo {
+          fmd = {
+            registrationTokenFile = "/run/secrets/token";
+            backup.enable = true;
+          };
+        })
+        systemd
         ;
+      unitText = import ./unit-text.nix;
+    in
+    {
+      "fmd-server.service" = unitText systemd.services.fmd-server;
+      "fmd-stack-backup.service" = unitText systemd.services.fmd-stack-backup;
     };
 }

@@ -134,17 +134,15 @@ rec {
   journald =
     (parseIni (builtins.readFile (rootfs + "/etc/systemd/journald.conf.d/fmd-stack.conf"))).Journal;
 
-  # `environment.etc` entries for every file below etc/<folder>. Each file is a
-  # store path of its own: a change elsewhere in the repository restarts nothing.
+  # `environment.etc` entries for every file below etc/<folder>. NixOS copies
+  # each to a store path of its own: a change elsewhere in the repository
+  # restarts nothing.
   etcFiles =
     folder:
     builtins.listToAttrs (
       map (file: {
         name = "${folder}/${file}";
-        value.source = builtins.path {
-          path = rootfs + "/etc/${folder}/${file}";
-          name = builtins.baseNameOf file;
-        };
+        value.source = rootfs + "/etc/${folder}/${file}";
       }) (filesBelow (rootfs + "/etc/${folder}"))
     );
 }

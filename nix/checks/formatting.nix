@@ -1,0 +1,36 @@
+# Every file as its formatter writes it, and nothing unused in Nix files.
+{
+  lib,
+  runCommand,
+  cargo,
+  deadnix,
+  nixfmt,
+  rustfmt,
+  statix,
+}:
+let
+  source = lib.fileset.toSource {
+    root = ../..;
+    fileset = lib.fileset.fileFilter (
+      file: file.hasExt "nix" || file.hasExt "rs" || file.hasExt "toml"
+    ) ../..;
+  };
+in
+runCommand "fmd-stack-formatting"
+  {
+    nativeBuildInputs = [
+      cargo
+      deadnix
+      nixfmt
+      rustfmt
+      statix
+    ];
+  }
+  ''
+    cd ${source}
+    find . -name '*.nix' -exec nixfmt --check {} +
+    statix check .
+    deadnix --fail .
+    cargo fmt --all --check
+    touch $out
+  ''

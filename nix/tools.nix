@@ -1,0 +1,30 @@
+# Programs that the suite and its developers call.
+{ pkgs }:
+{
+  # The namespaces testbed: a Debian root filesystem, and ids to map into it.
+  # newuidmap is setuid on NixOS (security.wrappers) and comes from there first.
+  namespaces = with pkgs; [
+    debian-archive-keyring
+    iproute2
+    mmdebstrap
+    nftables
+    shadow
+    util-linux
+  ];
+
+  development = with pkgs; [
+    cargo
+    clippy
+    deadnix
+    e2fsprogs
+    fail2ban
+    nginx
+    nixfmt
+    openssh
+    qemu_kvm
+    rustc
+    rustfmt
+    sqlite
+    statix
+  ];
+}
