@@ -35,14 +35,14 @@ let
   # The text of a file that nixpkgs' helpers would write.
   textOf =
     source:
-    if builtins.isAttrs source && source ? text then
-      source.text
+    # pkgs.concatText
+    if builtins.isAttrs source && source ? files then
+      builtins.concatStringsSep "" (map textOf source.files)
     # pkgs.formats.yaml: JSON is YAML.
     else if builtins.isAttrs source && source ? value then
       source.value
-    # pkgs.concatText
-    else if builtins.isAttrs source && source ? files then
-      builtins.concatStringsSep "" (map textOf source.files)
+    else if builtins.isAttrs source && source ? text then
+      source.text
     else
       builtins.readFile source;
 

@@ -22,10 +22,10 @@ let
   # unit's Environment=, the store and a command line are everybody's.
   serveWithToken = pkgs.writeShellScript "fmd-server-with-token" ''
     set -eu
-    FMD_REGISTRATIONTOKEN=$(< "$CREDENTIALS_DIRECTORY/registration-token")
+    IFS= read -r FMD_REGISTRATIONTOKEN < "$CREDENTIALS_DIRECTORY/registration-token" || true
     if [ -z "$FMD_REGISTRATIONTOKEN" ]; then
       # FMD Server takes an empty token for none: everybody could register.
-      echo "fmd-server: the first line of registrationTokenFile is empty; write the token there" >&2
+      echo "fmd-server: the first line of ${toString cfg.registrationTokenFile} is empty; write the token there" >&2
       exit 1
     fi
     export FMD_REGISTRATIONTOKEN
