@@ -88,6 +88,24 @@ let
     }) (builtins.filter isOurs (builtins.attrNames config.environment.etc))
   );
 
+  # What a testbed starts the daemons with, and NixOS does not need.
+  shared = import ../nixos-module/lib/shared.nix;
+  ofTestbed = builtins.listToAttrs (
+    builtins.concatMap
+      (
+        folder:
+        map (file: {
+          name = "${folder}/${file}";
+          value = builtins.readFile (shared.rootfs + "/${folder}/${file}");
+        }) (shared.filesBelow (shared.rootfs + "/${folder}"))
+      )
+      [
+        "etc/nginx/main.d"
+        "etc/systemd/journald.conf.d"
+        "usr/lib/fmd-stack"
+      ]
+  );
+
   units = [
     "fmd-server.service"
     "fail2ban.service"
@@ -96,7 +114,8 @@ let
 in
 {
   files =
-    etc
+    ofTestbed
+    // etc
     // builtins.listToAttrs (
       map (unit: {
         name = "etc/systemd/system/${unit}";

@@ -2,13 +2,12 @@
 { pkgs }:
 {
   # The namespaces testbed: a Debian root filesystem, and ids to map into it.
-  # newuidmap is setuid on NixOS (security.wrappers) and comes from there first.
+  # newuidmap is not here: it has to be setuid and so is the machine's own.
   namespaces = with pkgs; [
     debian-archive-keyring
     iproute2
     mmdebstrap
     nftables
-    shadow
     util-linux
   ];
 

@@ -21,38 +21,41 @@ let
 in
 {
   config = lib.mkIf (cfg.enable && cfg.backup.enable) {
-    systemd.services.fmd-stack-backup = {
-      description = "Dump of FMD Server's database";
-      documentation = [ "man:sqlite3(1)" ];
-      inherit (cfg.backup) startAt;
+    systemd = {
+      services.fmd-stack-backup = {
+        description = "Dump of FMD Server's database";
+        documentation = [ "man:sqlite3(1)" ];
+        inherit (cfg.backup) startAt;
 
-      serviceConfig = sandbox.common // {
-        Type = "oneshot";
-        ExecStart = lib.escapeShellArgs [
-          (lib.getExe dump)
-          cfg.settings.DatabaseDir
-          cfg.backup.location
-          (toString cfg.backup.keep)
-        ];
-        User = cfg.user;
-        Group = cfg.group;
-        ReadWritePaths = [
-          # SQLite shares its locks with FMD Server through files beside the database.
-          cfg.settings.DatabaseDir
-          cfg.backup.location
-        ];
-        PrivateNetwork = true;
-        RestrictAddressFamilies = "none";
-        IPAddressDeny = "any";
-        IOSchedulingClass = "idle";
+        serviceConfig = sandbox.common // {
+          Type = "oneshot";
+          ExecStart = lib.escapeShellArgs [
+            (lib.getExe dump)
+            cfg.settings.DatabaseDir
+            cfg.backup.location
+            (toString cfg.backup.keep)
+          ];
+          User = cfg.user;
+          Group = cfg.group;
+          ReadWritePaths = [
+            # SQLite shares its locks with FMD Server through files beside the database.
+            cfg.settings.DatabaseDir
+            cfg.backup.location
+          ];
+          PrivateNetwork = true;
+          RestrictAddressFamilies = "none";
+          IPAddressDeny = "any";
+          IOSchedulingClass = "idle";
+        };
       };
-    };
 
-    systemd.timers.fmd-stack-backup.timerConfig.Persistent = true;
+      # A machine that was off at the time makes its dump when it is on again.
+      timers.fmd-stack-backup.timerConfig.Persistent = true;
 
-    systemd.tmpfiles.settings."10-fmd-stack".${cfg.backup.location}.d = {
-      mode = "0700";
-      inherit (cfg) user group;
+      tmpfiles.settings."10-fmd-stack".${cfg.backup.location}.d = {
+        mode = "0700";
+        inherit (cfg) user group;
+      };
     };
   };
 }

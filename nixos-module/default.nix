@@ -305,7 +305,7 @@ in
 
       allowListFile = mkOption {
         type = fmdTypes.externalPath;
-        default = "/var/lib/fmd-stack/allow-list";
+        default = shared.fail2ban.DEFAULT.fmd_allow_list;
         description = ''
           File with more clients that are never banned, one address or network a
           line. It is read while fail2ban runs: a change takes effect within a

@@ -87,23 +87,17 @@ in
           };
         };
 
-        systemd.tmpfiles.settings."10-fmd-stack" = {
-          # For fail2ban and nginx, which are different users: nothing secret.
-          "/var/lib/fmd-stack".d = {
-            mode = "0755";
-            user = "root";
-            group = "root";
-          };
-          ${cfg.fail2ban.allowListFile}.f = {
-            mode = "0644";
-            user = "root";
-            group = "root";
-          };
+        systemd.tmpfiles.settings."10-fmd-stack".${cfg.fail2ban.allowListFile}.f = {
+          mode = "0644";
+          user = "root";
+          group = "root";
         };
       }
 
       (lib.mkIf (cfg.fail2ban.banAction == "nft") {
         services.fail2ban.extraPackages = [ pkgs.nftables ];
+        # To look at the bans with, whichever firewall the machine has.
+        environment.systemPackages = [ pkgs.nftables ];
         # With security.lockKernelModules nothing is loaded on demand.
         boot.kernelModules = [
           "nf_tables"
@@ -121,6 +115,7 @@ in
           fmd_nginx_reload = "";
         };
         systemd.services.fail2ban.serviceConfig.ReadWritePaths = [ deniedFolder ];
+        # fail2ban writes there and nginx, another user, reads: nothing secret.
         systemd.tmpfiles.settings."10-fmd-stack".${deniedFolder}.d = {
           mode = "0755";
           user = "root";

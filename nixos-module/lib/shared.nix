@@ -58,7 +58,7 @@ let
     builtins.concatLists (map below (builtins.attrNames entries));
 in
 rec {
-  inherit rootfs;
+  inherit filesBelow rootfs;
 
   # A flat YAML mapping, one `Key: value` a line, as an attribute set.
   # Throws at a line of any other form, so that a nested value is never dropped.
