@@ -53,6 +53,9 @@ let
     };
   };
 
+  linesOf =
+    role: lib.splitString "\n" (builtins.readFile (containers + "/${role}/Containerfile"));
+
   instructions =
     role: keyword:
     lib.concatMap (
@@ -61,7 +64,7 @@ let
         found = builtins.match "${keyword} +(.*)" line;
       in
       if found == null then [ ] else found
-    ) (lib.splitString "\n" (builtins.readFile (containers + "/${role}/Containerfile")));
+    ) (linesOf role);
 
   # `COPY source... target`, as an engine with containers/ as its context does it.
   copy =
@@ -106,7 +109,7 @@ let
         '') packagesOf.${role}.files
       )}
       ${lib.concatMapStrings (words: copy (lib.splitString " " words)) (instructions role "COPY")}
-      ${machineId (lib.splitString "\n" (builtins.readFile (containers + "/${role}/Containerfile")))}
+      ${machineId (linesOf role)}
     '';
 
   image =
@@ -148,7 +151,9 @@ lib.genAttrs (lib.attrNames packagesOf) image
     contents = [
       (runCommand "fmd-server-files" { } ''
         mkdir -p $out/tmp
-        install -D -m 644 ${containers}/rootfs/etc/fmd-server/config.yml $out/etc/fmd-server/config.yml
+        install -D -m 644 ${
+          containers + "/rootfs/etc/fmd-server/config.yml"
+        } $out/etc/fmd-server/config.yml
       '')
       dockerTools.caCertificates
       dockerTools.fakeNss

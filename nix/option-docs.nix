@@ -50,9 +50,10 @@ let
       if value == { } then
         "{ }"
       else
-        "{ ${
-          concatStringsSep " " (map (name: "${name} = ${render value.${name}};") (builtins.attrNames value))
-        } }"
+        let
+          binding = name: "${name} = ${render value.${name}};";
+        in
+        "{ ${concatStringsSep " " (map binding (builtins.attrNames value))} }"
     else
       builtins.toJSON value;
 

@@ -17,14 +17,21 @@
       system = "x86_64-linux";
       modules = [
         ../nixos-module
-        {
-          services.fmd-stack = {
-            enable = true;
-            hostName = "fmd.example.org";
-            # The testbeds' attackers speak plain HTTP.
-            tls = "off";
-          };
-        }
+        (
+          { lib, ... }:
+          {
+            services.fmd-stack = {
+              enable = true;
+              hostName = lib.mkDefault "fmd.example.org";
+              # The testbeds' attackers speak plain HTTP, on both public ports.
+              tls = lib.mkDefault "off";
+              fail2ban.ports = lib.mkDefault [
+                80
+                443
+              ];
+            };
+          }
+        )
         { services.fmd-stack = settings; }
       ];
     }).config,
@@ -61,20 +68,24 @@ let
   lines = text: builtins.filter builtins.isString (builtins.split "\n" text);
   matches = pattern: line: builtins.match pattern line != null;
 
-  # nginx.conf for a machine without a Nix store: Debian's own types, and what
-  # belongs to the process from main.d, which every testbed brings (see
-  # containers/rootfs/etc/nginx/nginx.conf). The test is of what nginx does, and
-  # these lines are not part of that.
+  # nginx.conf for a machine without a Nix store: Debian's own types; what belongs
+  # to the process from main.d, which every testbed brings; and conf.d, where
+  # scenarios put servers of their own (containers/rootfs/etc/nginx/nginx.conf).
+  # The test is of what nginx does, and these lines are not part of that.
+  notOfTestbeds = " *(pid |daemon |error_log |include /nix/.*(fastcgi.conf|uwsgi_params)).*";
+  lineForTestbed =
+    line:
+    if matches " *include .*/mime.types;" line then
+      "include /etc/nginx/mime.types;"
+    else if matches " *include /etc/nginx/fmd-stack/http.conf;" line then
+      "${line}\ninclude /etc/nginx/conf.d/*.conf;"
+    else
+      line;
   forTestbed =
     text:
-    "include /etc/nginx/main.d/*.conf;\n"
-    + builtins.concatStringsSep "\n" (
-      map (line: if matches " *include .*/mime.types;" line then "include /etc/nginx/mime.types;" else line)
-        (
-          builtins.filter (
-            line: !matches " *(pid |daemon |error_log |include /nix/.*(fastcgi.conf|uwsgi_params)).*" line
-          ) (lines text)
-        )
+    builtins.concatStringsSep "\n" (
+      [ "include /etc/nginx/main.d/*.conf;" ]
+      ++ map lineForTestbed (builtins.filter (line: !matches notOfTestbeds line) (lines text))
     );
 
   etc = builtins.listToAttrs (

@@ -324,8 +324,9 @@ in
           if given != [ ] then
             lib.unique given
           else
-            [ nginx.defaultHTTPListenPort ] ++ lib.optional (cfg.tls != "off") nginx.defaultSSLListenPort;
-        defaultText = lib.literalMD "the ports that nginx serves {option}`services.fmd-stack.hostName` on";
+            [ nginx.defaultHTTPListenPort ]
+            ++ lib.optional (cfg.tls != "off") nginx.defaultSSLListenPort;
+        defaultText = lib.literalMD "those that nginx serves {option}`services.fmd-stack.hostName` on";
         example = [
           80
           443

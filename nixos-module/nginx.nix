@@ -21,6 +21,8 @@ let
       "nginx/fmd-stack/real-ip.conf".source = realIp;
     };
 
+  virtualHost = config.services.nginx.virtualHosts.${cfg.hostName};
+
   ownCertificate = cfg.tls == "acme" && cfg.acme.useHost == null;
 in
 {
@@ -32,6 +34,8 @@ in
       # In /etc and not in the store: they include each other by that path, and
       # fail2ban's list of denied clients is beside them.
       commonHttpConfig = "include /etc/nginx/fmd-stack/http.conf;";
+      # nginx's own 512 are held by one patient client; a connection costs 0.5 kB.
+      eventsConfig = lib.mkDefault "worker_connections 4096;";
 
       virtualHosts.${cfg.hostName} = lib.mkMerge [
         {
@@ -40,10 +44,13 @@ in
         }
         (lib.mkIf ownCertificate { enableACME = lib.mkDefault true; })
         (lib.mkIf (cfg.tls == "acme" && !ownCertificate) { useACMEHost = cfg.acme.useHost; })
-        (lib.mkIf (cfg.tls == "files" && cfg.certificate != null) { sslCertificate = cfg.certificate; })
-        (lib.mkIf (cfg.tls == "files" && cfg.certificateKey != null) {
-          sslCertificateKey = cfg.certificateKey;
-        })
+        # Only what is given: the assertion about the other half comes first.
+        (lib.mkIf (cfg.tls == "files") (
+          lib.filterAttrs (_: path: path != null) {
+            sslCertificate = cfg.certificate;
+            sslCertificateKey = cfg.certificateKey;
+          }
+        ))
       ];
     };
 
@@ -54,7 +61,7 @@ in
 
     networking.firewall = lib.mkIf cfg.openFirewall {
       allowedTCPPorts = cfg.fail2ban.ports;
-      allowedUDPPorts = lib.mkIf config.services.nginx.virtualHosts.${cfg.hostName}.quic cfg.fail2ban.ports;
+      allowedUDPPorts = lib.mkIf virtualHost.quic cfg.fail2ban.ports;
     };
 
     systemd.services.nginx = {
@@ -65,6 +72,8 @@ in
         # As for FMD Server: a flood must not hide a slow attacker.
         LogRateLimitIntervalSec = lib.mkDefault shared.journald.RateLimitIntervalSec;
         LogRateLimitBurst = lib.mkDefault shared.journald.RateLimitBurst;
+        # A connection and one to FMD Server behind it, for each of eventsConfig.
+        LimitNOFILE = lib.mkDefault 16384;
       };
     };
   };

@@ -49,7 +49,8 @@ let
   possible = { settings, ... }: !(settings ? elsewhere.services.fmd-server);
 
   ours = builtins.filter (lib.hasInfix "fmd-stack");
-  failing = config: map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
+  failing =
+    config: map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
 
   expect = name: holds: { inherit name holds; };
 

@@ -9,11 +9,16 @@
   statix,
 }:
 let
-  source = lib.fileset.toSource {
+  inherit (lib) fileset;
+
+  formatted = fileset.fileFilter (
+    file: file.hasExt "nix" || file.hasExt "rs" || file.hasExt "toml"
+  ) ../..;
+
+  source = fileset.toSource {
     root = ../..;
-    fileset = lib.fileset.fileFilter (
-      file: file.hasExt "nix" || file.hasExt "rs" || file.hasExt "toml"
-    ) ../..;
+    # Generated sources, where a working tree is checked without flakes.
+    fileset = fileset.difference formatted (fileset.maybeMissing ../../target);
   };
 in
 runCommand "fmd-stack-formatting"

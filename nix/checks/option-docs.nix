@@ -4,7 +4,11 @@
   writeText,
   diffutils,
 }:
+let
+  written = ../../docs/reference/nixos-options.md;
+  declared = writeText "nixos-options.md" (import ./default.nix).docs;
+in
 runCommand "fmd-stack-option-docs" { nativeBuildInputs = [ diffutils ]; } ''
-  diff -u ${../../docs/reference/nixos-options.md} ${writeText "expected.md" (import ./default.nix).docs}
+  diff -u ${written} ${declared}
   touch $out
 ''

@@ -35,7 +35,10 @@ let
     else if isAbsent one then
       other
     else if isAttrs one && isAttrs other && one.type or "" != "derivation" then
-      one // builtins.mapAttrs (name: value: if one ? ${name} then join one.${name} value else value) other
+      let
+        joined = name: value: if one ? ${name} then join one.${name} value else value;
+      in
+      one // builtins.mapAttrs joined other
     else if isList one && isList other then
       one ++ other
     else
@@ -59,7 +62,10 @@ let
   # As nixpkgs sets brackets in the description of a type made of types.
   phrase =
     plain: type:
-    if elem (type.descriptionClass or null) plain then type.description else "(${type.description})";
+    if elem (type.descriptionClass or null) plain then
+      type.description
+    else
+      "(${type.description})";
 
   noun = description: check: {
     inherit description check;
@@ -85,7 +91,10 @@ let
       check = value: isInt value && value > 0;
     };
     strMatching =
-      pattern: noun "string matching the pattern ${pattern}" (value: str.check value && match pattern value != null);
+      pattern:
+      noun "string matching the pattern ${pattern}" (
+        value: str.check value && match pattern value != null
+      );
     enum = values: {
       description = "one of ${concatStringsSep ", " (map builtins.toJSON values)}";
       descriptionClass = "conjunction";
@@ -190,6 +199,11 @@ rec {
     concatStringsSep
     mapAttrs
     ;
+  filterAttrs =
+    keep: attributes:
+    removeAttrs attributes (
+      builtins.filter (name: !keep name attributes.${name}) (attrNames attributes)
+    );
   concatMapStrings = render: list: concatStringsSep "" (map render list);
   concatMapStringsSep =
     separator: render: list:

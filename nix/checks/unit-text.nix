@@ -2,7 +2,7 @@
 # `verify` look at it. NixOS itself writes the real one.
 service:
 let
-  text = value: if builtins.isBool value then (if value then "true" else "false") else toString value;
+  text = value: if builtins.isBool value then builtins.toJSON value else toString value;
   line = name: value: "${name}=${text value}";
   lines =
     settings:

@@ -1,12 +1,12 @@
 # Addresses and networks as text. Plain builtins: the checks evaluate this file
 # without nixpkgs.
 let
+  inherit (builtins) all;
+
   split =
     separator: text: builtins.filter builtins.isString (builtins.split separator text);
 
   count = separator: text: builtins.length (split separator text) - 1;
-
-  all = builtins.all;
 
   # "203.0.113.0/24" as { address = "203.0.113.0"; length = 24; }; the length
   # of a lone address is null.

@@ -37,6 +37,7 @@ let
   ];
 
   unless = assertion: message: { inherit assertion message; };
+  warnIf = condition: message: if condition then [ message ] else [ ];
 in
 {
   assertions = [
@@ -133,24 +134,21 @@ in
   ];
 
   warnings =
-    map (
-      key:
-      "services.fmd-stack: settings.${key} has no effect, since FMD Server listens on its unix socket alone. Remove it; services.nginx.virtualHosts.\"${cfg.hostName}\".listen says where nginx listens."
-    ) ownPorts
-    ++ (
-      if nftables.enable && nftables.flushRuleset or false && !edge then
-        [
-          "services.fmd-stack: networking.nftables.flushRuleset empties fail2ban's sets whenever the firewall is reloaded, and who was banned is free until his next failures. Set it to false; NixOS replaces its own tables without it."
-        ]
-      else
-        [ ]
-    )
-    ++ (
-      if cfg.tls == "off" && !edge then
-        [
-          "services.fmd-stack: with tls = \"off\" and no trustedProxies, password hashes cross the network unencrypted; and if something in front ends TLS, nginx takes it for the client, so that a ban cuts everybody off, or from this machine itself nobody is ever banned. Set services.fmd-stack.tls to \"acme\" or \"files\", or trustedProxies to the addresses of what is in front (\"127.0.0.1\" and \"::1\" if it runs here)."
-        ]
-      else
-        [ ]
-    );
+    map (key: ''
+      services.fmd-stack: settings.${key} has no effect, since FMD Server listens on
+      its unix socket alone. Remove it; where nginx listens is in
+      services.nginx.virtualHosts."${cfg.hostName}".listen.
+    '') ownPorts
+    ++ warnIf (nftables.enable && nftables.flushRuleset or false && !edge) ''
+      services.fmd-stack: networking.nftables.flushRuleset empties fail2ban's sets
+      whenever the firewall is reloaded, and who was banned is free until his next
+      failures. Set it to false; NixOS replaces its own tables without it.
+    ''
+    ++ warnIf (cfg.tls == "off" && !edge) ''
+      services.fmd-stack: with tls = "off" and no trustedProxies, password hashes cross
+      the network unencrypted. And if something in front ends TLS, nginx takes it for
+      the client: a ban cuts everybody off, or, if it runs on this machine, nobody is
+      ever banned. Set services.fmd-stack.tls to "acme" or "files", or trustedProxies
+      to the addresses of what is in front ("127.0.0.1" and "::1" if it runs here).
+    '';
 }

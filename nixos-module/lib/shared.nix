@@ -71,7 +71,7 @@ rec {
           found = builtins.match "([A-Za-z0-9_]+):[[:space:]]*(.*)" line;
         in
         if found == null then
-          throw "fmd-stack: `${line}` is not `Key: value`; containers/rootfs/etc/fmd-server/config.yml has to stay flat"
+          throw "fmd-stack: `${line}` in config.yml is not `Key: value`; it has to stay flat"
         else
           {
             name = builtins.elemAt found 0;

@@ -62,7 +62,9 @@ let
     (expect "without backups there is no unit for them" (
       !plain.systemd.services ? fmd-stack-backup
     ))
-    (expect "disabled, the module adds nothing" (addedTo { fmd.enable = false; } == { _type = "absent"; }))
+    (expect "disabled, the module adds nothing" (
+      addedTo { fmd.enable = false; } == { _type = "absent"; }
+    ))
   ];
 in
 added

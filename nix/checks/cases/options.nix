@@ -9,6 +9,11 @@ let
   accepts = path: value: (optionAt path).type.check value;
   shown = path: value: "${builtins.concatStringsSep "." path} = ${builtins.toJSON value}";
 
+  each =
+    verdict: holds:
+    { path, values }:
+    map (value: expect "${verdict}: ${shown path value}" (holds path value)) values;
+
   allOptions =
     path: tree:
     builtins.concatLists (
@@ -42,7 +47,7 @@ let
     )
   ) (allOptions [ ] options);
 
-  taken = builtins.concatMap ({ path, values }: map (value: expect "taken: ${shown path value}" (accepts path value)) values) [
+  taken = builtins.concatMap (each "taken" accepts) [
     {
       path = [ "hostName" ];
       values = [
@@ -74,7 +79,7 @@ let
     }
   ];
 
-  refused = builtins.concatMap ({ path, values }: map (value: expect "refused: ${shown path value}" (!accepts path value)) values) [
+  refused = builtins.concatMap (each "refused" (path: value: !accepts path value)) [
     {
       path = [ "hostName" ];
       values = [

@@ -15,7 +15,9 @@ let
         E = "a:b";
       }
     ))
-    (expect "a nested config.yml is an error" (!(builtins.tryEval (shared.parseYaml "A:\n  B: 1").A or null).success))
+    (expect "a nested config.yml is an error" (
+      !(builtins.tryEval (builtins.deepSeq (shared.parseYaml "A:\n  B: 1") null)).success
+    ))
     (expect "sections and continued lines of a jail" (
       shared.parseIni "[a]\nk = 1\n  2\n; no\n[b]\nk=x=y"
       == {
