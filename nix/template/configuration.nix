@@ -1,0 +1,25 @@
+{
+  imports = [
+    # Made by nixos-generate-config on the machine.
+    ./hardware-configuration.nix
+  ];
+
+  services.fmd-stack = {
+    enable = true;
+    hostName = "fmd.example.org";
+    acme.email = "me@example.org";
+
+    # Who has the token can make an account. Put one there first:
+    #   install -d -m 700 /etc/secrets && openssl rand -hex 16 > /etc/secrets/fmd-token
+    registrationTokenFile = "/etc/secrets/fmd-token";
+
+    # Addresses of yours that are never banned.
+    # fail2ban.ignoreIP = [ "192.0.2.10" ];
+
+    backup.enable = true;
+  };
+
+  services.openssh.enable = true;
+
+  system.stateVersion = "26.05";
+}

@@ -1,0 +1,1 @@
+{ services.fmd-stack.tls = "off"; }

@@ -1,0 +1,80 @@
+# nginx: the virtual host, its certificate and the shared snippets.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.fmd-stack;
+  shared = import ./lib/shared.nix;
+
+  realIp = pkgs.writeText "real-ip.conf" ''
+    ${lib.concatMapStrings (network: "set_real_ip_from ${network};\n") cfg.trustedProxies}
+    real_ip_header ${cfg.realIpHeader};
+    real_ip_recursive on;
+  '';
+
+  snippets =
+    shared.etcFiles "nginx/fmd-stack"
+    // lib.optionalAttrs (cfg.trustedProxies != [ ]) {
+      "nginx/fmd-stack/real-ip.conf".source = realIp;
+    };
+
+  virtualHost = config.services.nginx.virtualHosts.${cfg.hostName};
+
+  ownCertificate = cfg.tls == "acme" && cfg.acme.useHost == null;
+in
+{
+  config = lib.mkIf cfg.enable {
+    environment.etc = snippets;
+
+    services.nginx = {
+      enable = true;
+      # In /etc and not in the store: they include each other by that path, and
+      # fail2ban's list of denied clients is beside them.
+      commonHttpConfig = "include /etc/nginx/fmd-stack/http.conf;";
+      # nginx's own 512 are held by one patient client; a connection costs 0.5 kB.
+      eventsConfig = lib.mkDefault "worker_connections 4096;";
+
+      virtualHosts.${cfg.hostName} = lib.mkMerge [
+        {
+          extraConfig = "include /etc/nginx/fmd-stack/server.conf;";
+          forceSSL = lib.mkDefault (cfg.tls != "off");
+        }
+        (lib.mkIf ownCertificate { enableACME = lib.mkDefault true; })
+        (lib.mkIf (cfg.tls == "acme" && !ownCertificate) { useACMEHost = cfg.acme.useHost; })
+        # Only what is given: the assertion about the other half comes first.
+        (lib.mkIf (cfg.tls == "files") (
+          lib.filterAttrs (_: path: path != null) {
+            sslCertificate = cfg.certificate;
+            sslCertificateKey = cfg.certificateKey;
+          }
+        ))
+      ];
+    };
+
+    security.acme = lib.mkIf (ownCertificate && cfg.acme.email != null) {
+      acceptTerms = lib.mkDefault true;
+      certs.${cfg.hostName}.email = cfg.acme.email;
+    };
+
+    networking.firewall = lib.mkIf cfg.openFirewall {
+      allowedTCPPorts = cfg.fail2ban.ports;
+      allowedUDPPorts = lib.mkIf virtualHost.quic cfg.fail2ban.ports;
+    };
+
+    systemd.services.nginx = {
+      # nginx's own module watches nginx.conf alone.
+      restartTriggers = map (file: file.source) (lib.attrValues snippets);
+      serviceConfig = {
+        SupplementaryGroups = [ cfg.group ];
+        # As for FMD Server: a flood must not hide a slow attacker.
+        LogRateLimitIntervalSec = lib.mkDefault shared.journald.RateLimitIntervalSec;
+        LogRateLimitBurst = lib.mkDefault shared.journald.RateLimitBurst;
+        # A connection and one to FMD Server behind it, for each of eventsConfig.
+        LimitNOFILE = lib.mkDefault 16384;
+      };
+    };
+  };
+}
