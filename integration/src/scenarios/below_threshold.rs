@@ -20,7 +20,7 @@ inventory::submit! {
                 file: "etc/fail2ban/jail.d/zz-fault.local",
                 content: "[fmd-server]\nmaxretry = 3\n",
             },
-            noticed_as: "from 203.0.113.",
+            noticed_as: "connection refused",
         }],
     }
 }
