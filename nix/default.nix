@@ -18,7 +18,7 @@ let
   program = package: {
     type = "app";
     program = lib.getExe package;
-    inherit (package) meta;
+    meta.description = package.meta.description;
   };
 in
 rec {

@@ -75,51 +75,53 @@ in
     };
 
     settings = mkOption {
-      type = fmdTypes.described "attribute set of YAML values" (types.submodule {
-        freeformType = settingsFormat.type;
+      type = fmdTypes.described "attribute set of YAML values" (
+        types.submodule {
+          freeformType = settingsFormat.type;
 
-        options = {
-          UnixSocketPath = mkOption {
-            type = types.str;
-            default = shared.fmdServer.UnixSocketPath;
-            description = ''
-              Socket that FMD Server listens on. Its TCP listener would bind
-              every interface and believe the address header of whoever reaches
-              it, so nothing else than the path that nginx knows is accepted.
-            '';
-          };
+          options = {
+            UnixSocketPath = mkOption {
+              type = types.str;
+              default = shared.fmdServer.UnixSocketPath;
+              description = ''
+                Socket that FMD Server listens on. Its TCP listener would bind
+                every interface and believe the address header of whoever reaches
+                it, so nothing else than the path that nginx knows is accepted.
+              '';
+            };
 
-          RemoteIpHeader = mkOption {
-            type = types.str;
-            default = shared.fmdServer.RemoteIpHeader;
-            description = ''
-              Header that FMD Server takes the client's address from. nginx
-              overwrites this one, so no other is accepted.
-            '';
-          };
+            RemoteIpHeader = mkOption {
+              type = types.str;
+              default = shared.fmdServer.RemoteIpHeader;
+              description = ''
+                Header that FMD Server takes the client's address from. nginx
+                overwrites this one, so no other is accepted.
+              '';
+            };
 
-          DatabaseDir = mkOption {
-            type = fmdTypes.externalPath;
-            default = shared.fmdServer.DatabaseDir;
-            description = ''
-              Folder of the database. The unit makes it below
-              {file}`/var/lib/fmd-server`; make any other yourself, writable by
-              {option}`services.fmd-stack.user` alone.
-            '';
-          };
+            DatabaseDir = mkOption {
+              type = fmdTypes.externalPath;
+              default = shared.fmdServer.DatabaseDir;
+              description = ''
+                Folder of the database. The unit makes it below
+                {file}`/var/lib/fmd-server`; make any other yourself, writable by
+                {option}`services.fmd-stack.user` alone.
+              '';
+            };
 
-          MetricsAddrPort = mkOption {
-            type = types.str;
-            default = "";
-            example = "[::1]:9101";
-            description = ''
-              Address and port of the Prometheus metrics; empty for none. FMD
-              Server's own default is node_exporter's port, and a clash keeps it
-              from starting.
-            '';
+            MetricsAddrPort = mkOption {
+              type = types.str;
+              default = "";
+              example = "[::1]:9101";
+              description = ''
+                Address and port of the Prometheus metrics; empty for none. FMD
+                Server's own default is node_exporter's port, and a clash keeps it
+                from starting.
+              '';
+            };
           };
-        };
-      });
+        }
+      );
       default = { };
       example = literalExpression ''
         {

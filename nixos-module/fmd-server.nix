@@ -14,6 +14,10 @@ let
   configFile = settingsFormat.generate "fmd-server-config.yml" cfg.settings;
 
   stateDirectory = "/var/lib/fmd-server";
+  inherit (cfg.settings) DatabaseDir;
+  databaseIsBelow = lib.hasPrefix "${stateDirectory}/" DatabaseDir;
+
+  token = cfg.registrationTokenFile;
 
   serve = "${lib.getExe cfg.package} serve --config /etc/fmd-server/config.yml";
 
@@ -25,7 +29,7 @@ let
     IFS= read -r FMD_REGISTRATIONTOKEN < "$CREDENTIALS_DIRECTORY/registration-token" || true
     if [ -z "$FMD_REGISTRATIONTOKEN" ]; then
       # FMD Server takes an empty token for none: everybody could register.
-      echo "fmd-server: the first line of ${toString cfg.registrationTokenFile} is empty; write the token there" >&2
+      echo "fmd-server: the first line of ${toString token} is empty; write the token there" >&2
       exit 1
     fi
     export FMD_REGISTRATIONTOKEN
@@ -67,10 +71,8 @@ in
       environment.NO_COLOR = "1";
 
       serviceConfig = sandbox.common // {
-        ExecStart = if cfg.registrationTokenFile == null then serve else serveWithToken;
-        LoadCredential = lib.mkIf (
-          cfg.registrationTokenFile != null
-        ) "registration-token:${cfg.registrationTokenFile}";
+        ExecStart = if token == null then serve else serveWithToken;
+        LoadCredential = lib.mkIf (token != null) "registration-token:${token}";
         User = cfg.user;
         Group = cfg.group;
         Restart = "always";
@@ -82,14 +84,10 @@ in
         StateDirectory = [
           "fmd-server"
         ]
-        ++ lib.optional (lib.hasPrefix "${stateDirectory}/" cfg.settings.DatabaseDir) (
-          lib.removePrefix "/var/lib/" cfg.settings.DatabaseDir
-        );
+        ++ lib.optional databaseIsBelow (lib.removePrefix "/var/lib/" DatabaseDir);
         StateDirectoryMode = "0700";
         WorkingDirectory = stateDirectory;
-        ReadWritePaths = lib.mkIf (
-          !lib.hasPrefix "${stateDirectory}/" cfg.settings.DatabaseDir
-        ) cfg.settings.DatabaseDir;
+        ReadWritePaths = lib.mkIf (!databaseIsBelow) [ DatabaseDir ];
 
         # FMD Server writes every failure to /dev/log as "fmd-server" and again
         # to stderr. Under another name here, whoever counts "fmd-server" counts

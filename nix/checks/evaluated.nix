@@ -61,7 +61,7 @@ let
       module = folder + "/${file}";
     }) (builtins.readDir folder);
 
-  variants = map (
+  variant =
     { firewall, transport }:
     let
       config = evaluate [
@@ -76,15 +76,14 @@ let
       failing config == [ ]
       && lib.isString config.system.build.toplevel.drvPath
       && builtins.deepSeq rendered true
-    )
-  ) (
-    lib.cartesianProduct {
-      firewall = rows ../tests/firewall;
-      transport = rows ../tests/transport;
-    }
-  );
+    );
+
+  variants = lib.cartesianProduct {
+    firewall = rows ../tests/firewall;
+    transport = rows ../tests/transport;
+  };
 in
-variants
+map variant variants
 ++ map (
   { name, settings }: expect "no problem with ${name}" (ours (failing (machineOf settings)) == [ ])
 ) combinations.fine

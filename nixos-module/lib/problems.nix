@@ -13,9 +13,8 @@ let
   edge = cfg.trustedProxies != [ ];
   list = builtins.concatStringsSep ", ";
   ports = numbers: list (map toString numbers);
-  tooWide = builtins.filter (
-    network: networks.isNetwork network && networks.coversTheWorld network
-  );
+  isTooWide = text: networks.isNetwork text && networks.coversTheWorld text;
+  tooWide = builtins.filter isTooWide;
 
   ignored = tooWide (cfg.fail2ban.ignoreIP ++ fail2ban.ignoreIP);
   trusted = tooWide cfg.trustedProxies;
