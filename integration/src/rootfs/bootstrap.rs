@@ -64,21 +64,21 @@ pub async fn bootstrap(recipe: &Recipe, tar: &Path) -> Result<()> {
 
 fn command(recipe: &Recipe, tar: &Path) -> Result<Command> {
     let mmdebstrap = tools::find("mmdebstrap").context("mmdebstrap is not in PATH")?;
-    let mut command = Command::new(mmdebstrap);
+    // Whatever ends this process, mmdebstrap is asked to end too, and then clears up after itself.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(mmdebstrap);
     command.args(["--mode=unshare", "--variant=minbase", "--format=tar"]);
     command.arg(format!("--include={}", recipe.packages.join(",")));
     for path in EXCLUDE {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
-    // No package may start anything, whatever policy the host has.
-    command.args([recipe.suite]).arg(tar);
+    command.arg(recipe.suite).arg(tar);
     // mmdebstrap's own temporary folder is as large as its result.
     command.env("TMPDIR", tar.parent().context("the cache has no folder")?);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     Ok(command)
 }
 

@@ -230,23 +230,23 @@ fn files(root: &Path) -> Result<Vec<(String, u64)>> {
     Ok(found)
 }
 
-/// Deletes a folder whose files belong to the sandbox's ids.
+/// Deletes a file, or a folder whose files may belong to the sandbox's ids.
 async fn remove(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    let inner = path.join("root");
-    if inner.is_dir() {
-        sandbox::run_as_inner_root(&["find", ".", "-mindepth", "1", "-delete"], &inner, &[])
-            .await
-            .with_context(|| format!("emptying {}", inner.display()))?;
-    }
     let place = || format!("deleting {}", path.display());
-    if path.is_dir() {
-        fs::remove_dir_all(path).with_context(place)
-    } else {
-        fs::remove_file(path).with_context(place)
+    if !path.is_dir() {
+        return fs::remove_file(path).with_context(place);
     }
+    if !nix::unistd::getuid().is_root() {
+        // Only within the sandbox may an ordinary user delete what belongs to his subordinate ids.
+        let delete = ["find", ".", "-mindepth", "1", "-delete"];
+        sandbox::run_as_inner_root(&delete, path, &[])
+            .await
+            .with_context(place)?;
+    }
+    fs::remove_dir_all(path).with_context(place)
 }
 
 #[cfg(test)]

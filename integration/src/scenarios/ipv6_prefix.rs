@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use anyhow::{Context, Result, bail};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, login, prove_banned, prove_not_banned};
+use crate::stack::{JAIL, MAXRETRY, Person, login, prove_banned, prove_not_banned};
 use crate::testbed::{Break, Command, Fault};
 
 inventory::submit! {
