@@ -132,7 +132,7 @@ impl Namespaces {
 /// The binary to run, unless it is the suite's own, and how reports name it.
 fn fmd_server(choice: &FmdServer) -> Result<(Option<PathBuf>, String)> {
     match choice {
-        FmdServer::Embedded => Ok((None, format!("fmd-embedded {}", env!("CARGO_PKG_VERSION")))),
+        FmdServer::Embedded => Ok((None, fmd_embedded::BUILD.to_owned())),
         FmdServer::Binary(path) => {
             check_program(path)?;
             Ok((
