@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, login, wait_for};
-use crate::testbed::{Break, Command, Fault, Service};
+use crate::testbed::{Action, Break, Capability, Command, Fault, Service};
 
 /// The setting that moves bans from the firewall into nginx.
 pub(super) const BANS_IN_NGINX: (&str, &str) =
@@ -19,7 +19,7 @@ inventory::submit! {
         name: "behind-edge",
         proves: "behind a proxy, the client is banned in nginx; the proxy and others are not",
         settings: &[BANS_IN_NGINX],
-        needs: &[],
+        needs: &[Capability::ServiceControl],
         clients: 3,
         run: |stage| Box::pin(run(stage)),
         faults: &[
@@ -88,6 +88,10 @@ pub(super) async fn set_up_edge(stage: &Stage) -> Result<String> {
     );
     let nginx = stage.testbed().service_node(Service::Nginx);
     nginx.write("/etc/nginx/fmd-stack/real-ip.conf", trust.as_bytes(), 0o644).await?;
-    nginx.run(Command::new(["nginx", "-s", "reload"])).await?.ok().context("reloading nginx")?;
+    // Not a reload: the old workers would still take a connection or two.
+    stage
+        .testbed()
+        .control(Service::Nginx, Action::Restart)
+        .await?;
     Ok(format!("http://{address}"))
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use anyhow::{Context, Result, bail};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, Person, login, prove_banned, prove_not_banned};
+use crate::stack::{
+    JAIL, MAXRETRY, Person, knock_until_cut, login, prove_banned, prove_not_banned,
+};
 use crate::testbed::{Break, Command, Fault};
 
 inventory::submit! {
@@ -24,7 +26,7 @@ inventory::submit! {
                     find: "fmd-ipv6-prefix.py[length=\"64\"]",
                     with: "fmd-ipv6-prefix.py[length=\"128\"]",
                 },
-                noticed_as: "in the ban list",
+                noticed_as: "still get in",
             },
             Fault {
                 name: "bans-cover-a-48",
@@ -52,8 +54,13 @@ async fn run(stage: &Stage) -> Result<()> {
         plan.source = Some(IpAddr::V6(source));
         attacker.send(plan).await?;
     }
-    prove_banned(stage, &attacker, JAIL).await?;
-    prove_not_banned(stage, &neighbour).await.context("the neighbour")
+    // Once the attacker's packets stop, the ban stands, and the neighbour's must still pass.
+    let cut = knock_until_cut(&attacker, Vec::new()).await;
+    prove_not_banned(stage, &neighbour)
+        .await
+        .context("the neighbour")?;
+    cut?;
+    prove_banned(stage, &attacker, JAIL).await.map(drop)
 }
 
 /// Gives the attacker's node one more address of its /64.

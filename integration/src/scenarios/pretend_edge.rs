@@ -5,14 +5,14 @@ use anyhow::{Context, Result};
 use super::behind_edge::{BANS_IN_NGINX, set_up_edge, wait_for_page};
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{JAIL, MAXRETRY, PATIENCE, login, prove_not_banned};
-use crate::testbed::{Break, Fault};
+use crate::testbed::{Break, Capability, Fault};
 
 inventory::submit! {
     Scenario {
         name: "pretend-edge",
         proves: "a client that sends an edge's header without being one is banned itself",
         settings: &[BANS_IN_NGINX],
-        needs: &[],
+        needs: &[Capability::ServiceControl],
         clients: 3,
         run: |stage| Box::pin(run(stage)),
         faults: &[Fault {

@@ -13,8 +13,10 @@ import ipaddress
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 import threading
+import types
 
 from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
@@ -23,10 +25,11 @@ PAUSE_SECONDS = 1.0
 COMMAND_TIMEOUT_SECONDS = 30
 PREFIX = 64
 
-# fail2ban runs this file anew for every jail, in the same module: kept from the
-# first time, or each jail would write a file without the others' bans.
-_files = globals().get("_files", {})
-_files_lock = globals().get("_files_lock") or threading.Lock()
+# fail2ban runs this file anew for every jail. Kept outside of it, or each jail
+# would write a file without the others' bans.
+_process = sys.modules.setdefault("fmd_nginx_denied", types.ModuleType("fmd_nginx_denied"))
+_files = _process.__dict__.setdefault("files", {})
+_files_lock = _process.__dict__.setdefault("files_lock", threading.Lock())
 
 
 class Action(ActionBase):

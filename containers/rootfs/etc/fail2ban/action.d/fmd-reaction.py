@@ -3,7 +3,7 @@
 It bans nothing itself; it changes how the fail2ban process it is loaded into
 waits. Stock is one setting away: `fmd_reaction = stock` in jail.d/*.local.
 
-Waits. fail2ban (1.0.2 to 1.1.0) polls: its journal reader every 2 s unless the
+Waits. fail2ban (1.0.2 to 1.1.1) polls: its journal reader every 2 s unless the
 journal wakes it, and journald holds such notices back for 250 ms; its actions
 at growing gaps of 0.2, 0.4, 0.6 s. There is no setting for either. Here the
 reader looks every 0.1 s and the actions are woken by the failure itself.
@@ -14,8 +14,10 @@ and new ones are checked for expiry an hour late; set forward, all are freed.
 Here it counts from its start by the kernel's steady clock.
 """
 
+import sys
 import threading
 import time
+import types
 
 from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
@@ -25,15 +27,18 @@ from fail2ban.server.utils import Utils
 from fail2ban.version import version
 
 # Versions whose insides were read and tested; any other is left alone.
-KNOWN = ("1.0.2", "1.1.0")
+KNOWN = ("1.0.2", "1.1.0", "1.1.1")
 JOURNAL_POLL_SECONDS = 0.1
 # How often a waiting thread looks anyway, for conditions that wake nobody.
 LOOK_SECONDS = 0.5
 
-# fail2ban runs this file anew for every jail, in the same module: what the
-# process has one of must be kept from the first time.
-_failure_found = globals().get("_failure_found") or threading.Condition()
-_started = globals().get("_started") or time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+# fail2ban runs this file anew for every jail: what the process has one of is
+# kept outside of it.
+_process = sys.modules.setdefault("fmd_reaction", types.ModuleType("fmd_reaction"))
+_failure_found = _process.__dict__.setdefault("failure_found", threading.Condition())
+_started = _process.__dict__.setdefault(
+    "started", time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+)
 
 
 class Action(ActionBase):
