@@ -1,6 +1,7 @@
 //! The testbeds, and the choice between them.
 
 pub mod namespaces;
+mod segment;
 
 use std::fmt;
 use std::path::PathBuf;
