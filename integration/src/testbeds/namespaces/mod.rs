@@ -5,14 +5,14 @@
 
 mod services;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 
 use crate::rootfs;
 use crate::sandbox::{FIRST_FD, Machine};
+use super::program::fmd_server;
 use super::segment::{SERVER_NUMBER, SUITE, Segment, addresses};
 use crate::testbed::{Action, Capability, FmdServer, Node, Service, Spec, Testbed};
 use services::Services;
@@ -35,7 +35,7 @@ pub const CAPABILITIES: &[Capability] = &[Capability::ServiceControl, Capability
 
 /// Checks what can be checked before anything is made.
 pub fn check(fmd_server: &FmdServer) -> Result<()> {
-    self::fmd_server(fmd_server).map(drop)
+    super::program::fmd_server(fmd_server).map(drop)
 }
 
 impl Namespaces {
@@ -68,33 +68,6 @@ impl Namespaces {
         }
         Ok(testbed)
     }
-}
-
-/// The binary to run, unless it is the suite's own, and how reports name it.
-fn fmd_server(choice: &FmdServer) -> Result<(Option<PathBuf>, String)> {
-    match choice {
-        FmdServer::Embedded => {
-            Ok((None, format!("fmd-embedded {}", env!("CARGO_PKG_VERSION"))))
-        }
-        FmdServer::Binary(path) => {
-            check_program(path)?;
-            Ok((Some(path.clone()), format!("FMD Server from {}", path.display())))
-        }
-        FmdServer::Image => anyhow::bail!(
-            "the namespaces testbed runs no images: give the path of an FMD Server binary, \
-             or use --testbed containers"
-        ),
-    }
-}
-
-fn check_program(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let meta = path
-        .metadata()
-        .with_context(|| format!("--fmd-server {}: no such program", path.display()))?;
-    let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-    ensure!(executable, "--fmd-server {}: not an executable file", path.display());
-    Ok(())
 }
 
 #[async_trait]
