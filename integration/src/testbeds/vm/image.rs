@@ -36,7 +36,7 @@ pub fn recipe(how_to: &HowTo) -> Recipe {
             "openssh-server",
             "linux-image-cloud-amd64",
             // for the disk and its initrd
-            "busybox",
+            "busybox-static",
             "cpio",
             "e2fsprogs",
             "xz-utils",

@@ -3,6 +3,9 @@
 # Arguments: the folder for disk.img, initrd and vmlinux; the how-to's commands.
 out=$1
 cd /root
+# No systemd runs here: systemctl enables units, and says of the rest that it is
+# left to the first boot.
+export SYSTEMD_OFFLINE=1
 sh -eu -c "$2"
 rm -rf fmd-stack fmd-server
 
