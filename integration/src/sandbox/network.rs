@@ -41,7 +41,12 @@ pub fn set_up(server: Option<&Addresses>) -> Result<()> {
     if let Some(server) = server {
         let v6 = server.v6.context("the server has no IPv6 address")?;
         script.push_str(ADD_NODE);
-        args = vec!["server".to_owned(), "0".to_owned(), server.v4.to_string(), v6.to_string()];
+        args = vec![
+            "server".to_owned(),
+            "0".to_owned(),
+            server.v4.to_string(),
+            v6.to_string(),
+        ];
     }
     let output = Command::new("sh")
         .args(["-euc", &script, "sh"])
@@ -50,6 +55,10 @@ pub fn set_up(server: Option<&Addresses>) -> Result<()> {
         .output()
         .context("running sh")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "making the segment: {}", stderr.trim());
+    ensure!(
+        output.status.success(),
+        "making the segment: {}",
+        stderr.trim()
+    );
     Ok(())
 }

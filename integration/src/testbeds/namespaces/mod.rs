@@ -10,10 +10,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 
-use crate::rootfs;
-use crate::sandbox::{FIRST_FD, Machine};
 use super::program::fmd_server;
 use super::segment::{SERVER_NUMBER, SUITE, Segment, addresses};
+use crate::rootfs;
+use crate::sandbox::{FIRST_FD, Machine};
 use crate::testbed::{Action, Capability, FmdServer, Node, Service, Spec, Testbed};
 use services::Services;
 
@@ -51,18 +51,32 @@ impl Namespaces {
         let launcher = spec.files.get(LAUNCHER).is_some();
         let services = Services {
             fmd_server: FMD_SERVER,
-            fail2ban: format!("/{}", if launcher { LAUNCHER } else { "usr/bin/fail2ban-server" }),
+            fail2ban: format!(
+                "/{}",
+                if launcher {
+                    LAUNCHER
+                } else {
+                    "usr/bin/fail2ban-server"
+                }
+            ),
             fail2ban_net_admin: spec.fail2ban_net_admin,
         };
         let machine = Machine {
             host_name: "server".to_owned(),
             files: spec.files,
-            programs: vec![(FIRST_FD + 1, SUITE.to_owned()), (FIRST_FD + 2, FMD_SERVER.to_owned())],
+            programs: vec![
+                (FIRST_FD + 1, SUITE.to_owned()),
+                (FIRST_FD + 2, FMD_SERVER.to_owned()),
+            ],
             server: Some(addresses(SERVER_NUMBER)),
         };
         let opens = [rootfs.dir, suite.clone(), fmd_binary.unwrap_or(suite)];
         let segment = Segment::start(machine, &opens).await?;
-        let testbed = Self { segment, services, fmd_server };
+        let testbed = Self {
+            segment,
+            services,
+            fmd_server,
+        };
         for service in Service::ALL {
             testbed.control(service, Action::Start).await?;
         }
@@ -93,7 +107,9 @@ impl Testbed for Namespaces {
     }
 
     async fn control(&self, service: Service, action: Action) -> Result<()> {
-        self.services.control(self.server().as_ref(), service, action).await
+        self.services
+            .control(self.server().as_ref(), service, action)
+            .await
     }
 
     async fn reboot(&self) -> Result<()> {

@@ -28,8 +28,20 @@ const FIRST_CLIENT: u8 = 10;
 /// The addresses of node number `number`: 203.0.113.0/24 and 2001:db8::/48 are documentation
 /// ranges (RFC 5737, RFC 3849); every node has a /64 of its own.
 pub fn addresses(number: u8) -> Addresses {
-    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(number), 0, 0, 0, u16::from(number));
-    Addresses { v4: Ipv4Addr::new(203, 0, 113, number), v6: Some(v6) }
+    let v6 = Ipv6Addr::new(
+        0x2001,
+        0xdb8,
+        0,
+        u16::from(number),
+        0,
+        0,
+        0,
+        u16::from(number),
+    );
+    Addresses {
+        v4: Ipv4Addr::new(203, 0, 113, number),
+        v6: Some(v6),
+    }
 }
 
 /// A running sandbox and the clients made in it so far.
@@ -49,12 +61,20 @@ impl Segment {
         let job = Job::Machine(Box::new(machine));
         let sandbox = Sandbox::start(job, Path::new("/"), opens).await?;
         let init = sandbox.init_pid();
-        Ok(Self { sandbox: Mutex::new(sandbox), init, clients: Mutex::new(HashMap::new()) })
+        Ok(Self {
+            sandbox: Mutex::new(sandbox),
+            init,
+            clients: Mutex::new(HashMap::new()),
+        })
     }
 
     /// A node that already stands on the segment.
     pub fn node(&self, name: &str, addresses: Addresses) -> NamespaceNode {
-        NamespaceNode { name: name.to_owned(), addresses, init: self.init }
+        NamespaceNode {
+            name: name.to_owned(),
+            addresses,
+            init: self.init,
+        }
     }
 
     /// The sandbox's own network namespace, which holds the bridge.
@@ -80,7 +100,11 @@ impl Segment {
         let v4 = node.addresses.v4.to_string();
         let v6 = node.addresses.v6(name)?.to_string();
         let add = Command::shell(ADD_NODE, &[name, &number.to_string(), &v4, &v6]);
-        self.itself().run(add).await?.ok().with_context(|| format!("adding node {name}"))?;
+        self.itself()
+            .run(add)
+            .await?
+            .ok()
+            .with_context(|| format!("adding node {name}"))?;
         Ok(node)
     }
 

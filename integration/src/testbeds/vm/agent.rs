@@ -42,9 +42,14 @@ impl Agent {
 
     /// Gives the machine the time of day and the key that ssh is to let in.
     pub async fn let_in(&mut self, key: &str) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the clock is before 1970")?;
         let line = format!("{} {}\n", now.as_secs(), key.trim());
-        self.0.write_all(line.as_bytes()).await.context("writing to the machine's agent")?;
+        self.0
+            .write_all(line.as_bytes())
+            .await
+            .context("writing to the machine's agent")?;
         match self.line(Duration::from_secs(30)).await?.as_str() {
             "done" => Ok(()),
             other => bail!("the machine's agent says {other:?}"),
@@ -54,7 +59,8 @@ impl Agent {
     async fn line(&mut self, within: Duration) -> Result<String> {
         let mut line = String::new();
         let read = timeout(within, self.0.read_line(&mut line)).await;
-        let read = read.with_context(|| format!("the machine says nothing for {} s", within.as_secs()))?;
+        let read =
+            read.with_context(|| format!("the machine says nothing for {} s", within.as_secs()))?;
         if read.context("listening to the machine")? == 0 {
             bail!("the machine has ended");
         }

@@ -52,15 +52,29 @@ pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
     let how_to = howto::read()?;
     let rootfs = image::rootfs(&how_to).await?;
     let accelerator = program.accelerator(&image::kernel(&rootfs)?).await;
-    let parts = Parts { program: &program, accelerator, how_to: &how_to, rootfs: &rootfs, config, fmd_server };
+    let parts = Parts {
+        program: &program,
+        accelerator,
+        how_to: &how_to,
+        rootfs: &rootfs,
+        config,
+        fmd_server,
+    };
     let cache = rootfs::folder()?;
     let folder = cache.join(format!("frozen-{}", parts.key()?));
     loop {
         let lock = lock(&folder, FlockArg::LockShared).await?;
         if folder.join(STAMP).is_file() {
             // Which are used last is told by this.
-            let _ = File::open(folder.join(STAMP)).map(|stamp| stamp.set_modified(std::time::SystemTime::now()));
-            return Ok(Frozen { folder, program: program.clone(), accelerator, rootfs: rootfs.clone(), _lock: lock });
+            let _ = File::open(folder.join(STAMP))
+                .map(|stamp| stamp.set_modified(std::time::SystemTime::now()));
+            return Ok(Frozen {
+                folder,
+                program: program.clone(),
+                accelerator,
+                rootfs: rootfs.clone(),
+                _lock: lock,
+            });
         }
         drop(lock);
         let _lock = self::lock(&folder, FlockArg::LockExclusive).await?;
@@ -87,7 +101,10 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn key(&self) -> Result<String> {
-        let meta = self.fmd_server.metadata().with_context(|| format!("reading {}", self.fmd_server.display()))?;
+        let meta = self
+            .fmd_server
+            .metadata()
+            .with_context(|| format!("reading {}", self.fmd_server.display()))?;
         let mut hash = Sha256::new();
         let mut add = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
@@ -101,24 +118,42 @@ impl Parts<'_> {
         add(image::MAKE_DISK.as_bytes());
         add(self.rootfs.dir.as_os_str().as_encoded_bytes());
         // Reading the program itself would take longer than waking the machine.
-        for number in [meta.size(), meta.ino(), meta.mtime().unsigned_abs(), meta.mtime_nsec().unsigned_abs()] {
+        for number in [
+            meta.size(),
+            meta.ino(),
+            meta.mtime().unsigned_abs(),
+            meta.mtime_nsec().unsigned_abs(),
+        ] {
             add(&number.to_le_bytes());
         }
         for (path, file) in self.config.iter().chain(image::guest_files().iter()) {
             add(path.as_bytes());
             add(&file.bytes);
         }
-        Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        Ok(hash
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     }
 
     async fn make(&self, folder: &Path) -> Result<()> {
         let started = Instant::now();
-        eprintln!("Making the machine once: a disk from docs/how-to/debian.md, then one boot, about 40 s.");
+        eprintln!(
+            "Making the machine once: a disk from docs/how-to/debian.md, then one boot, about 40 s."
+        );
         remove(folder)?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        image::make(self.rootfs, self.how_to, self.config, self.fmd_server, folder)
-            .await
-            .context("making the machine's disk")?;
+        image::make(
+            self.rootfs,
+            self.how_to,
+            self.config,
+            self.fmd_server,
+            folder,
+        )
+        .await
+        .context("making the machine's disk")?;
         let disk = started.elapsed();
         self.freeze(folder).await?;
         File::create(folder.join(STAMP)).context("writing the stamp")?;
@@ -140,10 +175,17 @@ impl Parts<'_> {
             ended = machine.stopped() => ended.and_then(|()| anyhow::bail!("the machine has switched itself off")),
         };
         if let Err(error) = up {
-            return Err(error.context(format!("the machine does not boot. {}", machine.last_words())));
+            return Err(error.context(format!(
+                "the machine does not boot. {}",
+                machine.last_words()
+            )));
         }
         drop(agent);
-        machine.qmp.freeze(qemu::STATE).await.context("freezing the machine")?;
+        machine
+            .qmp
+            .freeze(qemu::STATE)
+            .await
+            .context("freezing the machine")?;
         machine.ended().await
     }
 }
@@ -155,7 +197,9 @@ async fn lock(folder: &Path, how: FlockArg) -> Result<Flock<File>> {
     }
     tokio::task::spawn_blocking(move || {
         let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-        Flock::lock(file, how).map_err(|(_, errno)| errno).with_context(|| format!("locking {}", path.display()))
+        Flock::lock(file, how)
+            .map_err(|(_, errno)| errno)
+            .with_context(|| format!("locking {}", path.display()))
     })
     .await
     .context("waiting for the machine")?
@@ -172,16 +216,25 @@ fn remove(folder: &Path) -> Result<()> {
 
 /// Deletes the machines that were used longest ago and that no run holds.
 fn prune(cache: &Path, newest: &Path) {
-    let Ok(entries) = fs::read_dir(cache) else { return };
+    let Ok(entries) = fs::read_dir(cache) else {
+        return;
+    };
     let mut others: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path != newest && path.is_dir() && is_frozen(path))
         .collect();
-    let used = |path: &PathBuf| path.join(STAMP).metadata().and_then(|meta| meta.modified()).ok();
+    let used = |path: &PathBuf| {
+        path.join(STAMP)
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .ok()
+    };
     others.sort_by_key(|path| std::cmp::Reverse(used(path)));
     for path in others.into_iter().skip(KEPT - 1) {
-        let Ok(file) = File::open(path.with_extension("lock")) else { continue };
+        let Ok(file) = File::open(path.with_extension("lock")) else {
+            continue;
+        };
         if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             let _ = fs::remove_dir_all(&path);
         }
@@ -189,11 +242,15 @@ fn prune(cache: &Path, newest: &Path) {
 }
 
 fn is_frozen(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("frozen-"))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("frozen-"))
 }
 
 /// Checks what can be checked before anything is made.
 pub async fn check() -> Result<()> {
-    ensure!(cfg!(target_arch = "x86_64"), "the vm testbed needs an x86-64 machine");
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the vm testbed needs an x86-64 machine"
+    );
     Program::find().await.map(drop)
 }

@@ -20,9 +20,18 @@ pub fn read() -> Result<HowTo> {
 }
 
 fn parse(text: &str) -> Result<HowTo> {
-    let how_to = HowTo { packages: blocks(text, "```sh packages"), commands: blocks(text, "```sh") };
-    ensure!(!how_to.packages.is_empty(), "the how-to has no block marked `sh packages`");
-    ensure!(!how_to.commands.is_empty(), "the how-to has no block marked `sh`");
+    let how_to = HowTo {
+        packages: blocks(text, "```sh packages"),
+        commands: blocks(text, "```sh"),
+    };
+    ensure!(
+        !how_to.packages.is_empty(),
+        "the how-to has no block marked `sh packages`"
+    );
+    ensure!(
+        !how_to.commands.is_empty(),
+        "the how-to has no block marked `sh`"
+    );
     Ok(how_to)
 }
 
@@ -59,8 +68,15 @@ mod tests {
     fn the_how_to_installs_and_starts_all_three() {
         let how_to = read().unwrap();
         for package in ["nginx", "fail2ban"] {
-            assert!(how_to.packages.contains(package), "{package} is not installed");
+            assert!(
+                how_to.packages.contains(package),
+                "{package} is not installed"
+            );
         }
-        assert!(how_to.commands.contains("systemctl enable nftables fmd-server fail2ban nginx"));
+        assert!(
+            how_to
+                .commands
+                .contains("systemctl enable nftables fmd-server fail2ban nginx")
+        );
     }
 }

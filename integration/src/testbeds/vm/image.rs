@@ -62,12 +62,18 @@ pub fn guest_files() -> FileTree {
 /// The kernel of a root filesystem, as packaged.
 pub fn kernel(rootfs: &Rootfs) -> Result<PathBuf> {
     let boot = rootfs.dir.join("boot");
-    let entries = std::fs::read_dir(&boot).with_context(|| format!("reading {}", boot.display()))?;
+    let entries =
+        std::fs::read_dir(&boot).with_context(|| format!("reading {}", boot.display()))?;
     let found = entries.flatten().map(|entry| entry.path());
-    let mut kernels: Vec<_> = found.filter(|path| path.file_name().is_some_and(is_kernel)).collect();
+    let mut kernels: Vec<_> = found
+        .filter(|path| path.file_name().is_some_and(is_kernel))
+        .collect();
     kernels.sort();
     kernels.pop().with_context(|| {
-        format!("no kernel in {}: `fmd-stack clean` empties the cache, the next run makes it anew", boot.display())
+        format!(
+            "no kernel in {}: `fmd-stack clean` empties the cache, the next run makes it anew",
+            boot.display()
+        )
     })
 }
 
@@ -78,7 +84,13 @@ fn is_kernel(name: &std::ffi::OsStr) -> bool {
 /// Makes disk, kernel and initrd in the folder `out`.
 ///
 /// `config` is what the how-to copies from this project, `fmd_server` the program it installs.
-pub async fn make(rootfs: &Rootfs, how_to: &HowTo, config: &FileTree, fmd_server: &Path, out: &Path) -> Result<()> {
+pub async fn make(
+    rootfs: &Rootfs,
+    how_to: &HowTo,
+    config: &FileTree,
+    fmd_server: &Path,
+    out: &Path,
+) -> Result<()> {
     let packed = std::fs::read(kernel(rootfs)?).context("reading the kernel")?;
     let payload = payload(&packed).context("the kernel is not packed with zstd")?;
     std::fs::write(out.join(format!("{KERNEL}.zst")), payload).context("writing the kernel")?;
@@ -99,10 +111,13 @@ pub async fn make(rootfs: &Rootfs, how_to: &HowTo, config: &FileTree, fmd_server
     let segment = Segment::start(machine, &opens).await?;
     // Beyond the sandbox's root there is no path to it, but the descriptor is as good as one.
     let folder = format!("/proc/1/fd/{}", FIRST_FD + 2);
-    let command = Command::shell(MAKE_DISK, &[&folder, &how_to.commands]).deadline(Duration::from_secs(300));
+    let command =
+        Command::shell(MAKE_DISK, &[&folder, &how_to.commands]).deadline(Duration::from_secs(300));
     let made = segment.itself().run(command).await;
     segment.stop().await?;
-    made?.ok().context("docs/how-to/debian.md does not lead to a disk")?;
+    made?
+        .ok()
+        .context("docs/how-to/debian.md does not lead to a disk")?;
     for file in [DISK, INITRD, KERNEL] {
         ensure!(out.join(file).is_file(), "no {file} was made");
     }
@@ -121,7 +136,9 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     let setup_sectors = usize::from(*image.get(0x1f1)?);
     let start = (setup_sectors + 1) * 512 + number(0x248)?;
     let end = start.checked_add(number(0x24c)?)?.checked_sub(4)?;
-    image.get(start..end).filter(|payload| payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]))
+    image
+        .get(start..end)
+        .filter(|payload| payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]))
 }
 
 /// The root filesystem the machine is made from, and on which its clients stand.

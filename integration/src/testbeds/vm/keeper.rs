@@ -27,7 +27,10 @@ fn become_command() -> Result<std::convert::Infallible> {
     let mut args = std::env::args_os().skip(2);
     let suite = args.next().context("no process id")?;
     // Dead before the wish was made, it would never be granted.
-    ensure!(suite.to_str() == Some(&getppid().to_string()), "the suite is gone");
+    ensure!(
+        suite.to_str() == Some(&getppid().to_string()),
+        "the suite is gone"
+    );
     let program = args.next().context("no command")?;
     let error = Command::new(&program).args(args).exec();
     Err(error).with_context(|| format!("running {}", program.to_string_lossy()))

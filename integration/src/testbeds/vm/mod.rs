@@ -24,7 +24,9 @@ use tokio::sync::Mutex;
 use super::program::fmd_server;
 use super::segment::{SERVER_NUMBER, SUITE, Segment, addresses};
 use crate::sandbox::{FIRST_FD, Machine};
-use crate::testbed::{Action, Capability, Command, FileTree, FmdServer, Node, Service, Spec, Testbed};
+use crate::testbed::{
+    Action, Capability, Command, FileTree, FmdServer, Node, Service, Spec, Testbed,
+};
 use agent::Agent;
 use frozen::Frozen;
 use qemu::{From, Qemu};
@@ -34,8 +36,12 @@ pub use keeper::{KEEPER, main as keeper_main};
 pub use wire::{WIRE, main as wire_main};
 
 /// What this testbed can do beyond the common ground.
-pub const CAPABILITIES: &[Capability] =
-    &[Capability::ServiceControl, Capability::Init, Capability::Clock, Capability::Faults];
+pub const CAPABILITIES: &[Capability] = &[
+    Capability::ServiceControl,
+    Capability::Init,
+    Capability::Clock,
+    Capability::Faults,
+];
 
 /// The node from which the suite reaches the machine by ssh: no client has its number.
 const CONTROL: (&str, u8) = ("control", 250);
@@ -88,18 +94,31 @@ impl Vm {
         let frozen = frozen::ensure(&spec.shipped, &binary).await?;
         let (segment, qemu) = tokio::join!(
             start_segment(&frozen),
-            Qemu::start(&frozen.program, frozen.accelerator, &frozen.folder, From::Frozen),
+            Qemu::start(
+                &frozen.program,
+                frozen.accelerator,
+                &frozen.folder,
+                From::Frozen
+            ),
         );
         let (segment, mut qemu) = (segment?, qemu?);
         let wire = qemu.wire.take().context("the machine has no wire")?;
         wire::plug_in(&segment, wire).await?;
         let control = segment.add(CONTROL.0, CONTROL.1).await?;
-        let node = MachineNode { control, addresses: addresses(SERVER_NUMBER), suite: FMD_SERVER };
+        let node = MachineNode {
+            control,
+            addresses: addresses(SERVER_NUMBER),
+            suite: FMD_SERVER,
+        };
         let key = node.make_key().await?;
         let mut agent = Agent::on(qemu.agent().await?);
-        qemu.qmp.resume(qemu::STATE).await.context("waking the machine")?;
+        qemu.qmp
+            .resume(qemu::STATE)
+            .await
+            .context("waking the machine")?;
         let connection = node.connect(&mut agent, &key).await;
-        let connection = connection.with_context(|| format!("the machine does not answer. {}", qemu.last_words()))?;
+        let connection = connection
+            .with_context(|| format!("the machine does not answer. {}", qemu.last_words()))?;
         let fmd_server = format!("{name} ({})", frozen.accelerator.name());
         let vm = Self {
             qemu: Mutex::new(qemu),
@@ -163,14 +182,21 @@ impl Testbed for Vm {
 
     async fn reboot(&self) -> Result<()> {
         let reboot = Command::new(["systemctl", "--no-block", "reboot"]);
-        self.node.run(reboot).await?.ok().context("asking for a reboot")?;
+        self.node
+            .run(reboot)
+            .await?
+            .ok()
+            .context("asking for a reboot")?;
         let mut connection = self.connection.lock().await;
         if let Some(old) = connection.take() {
             old.close().await?;
         }
         let mut agent = self.agent.lock().await;
         if let Err(error) = agent.ready().await {
-            return Err(error.context(format!("the machine does not come back. {}", self.qemu.lock().await.last_words())));
+            return Err(error.context(format!(
+                "the machine does not come back. {}",
+                self.qemu.lock().await.last_words()
+            )));
         }
         *connection = Some(self.node.connect(&mut agent, &self.key).await?);
         Ok(())
@@ -178,6 +204,10 @@ impl Testbed for Vm {
 
     async fn service_log(&self, service: Service) -> Result<String> {
         services::log(&self.node, service).await
+    }
+
+    fn ports_beside(&self) -> &'static [u16] {
+        &[22]
     }
 
     async fn stop(&self) -> Result<()> {

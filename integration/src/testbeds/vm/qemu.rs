@@ -83,15 +83,28 @@ impl Program {
         let output = output.with_context(|| format!("running {}", path.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().unwrap_or_default().to_owned();
-        let numbers = numbers(&version).with_context(|| format!("{} names no version: {version:?}", path.display()))?;
-        ensure!(numbers >= OLDEST, "{version} is too old: the vm testbed needs {}.{}", OLDEST.0, OLDEST.1);
+        let numbers = numbers(&version)
+            .with_context(|| format!("{} names no version: {version:?}", path.display()))?;
+        ensure!(
+            numbers >= OLDEST,
+            "{version} is too old: the vm testbed needs {}.{}",
+            OLDEST.0,
+            OLDEST.1
+        );
         Ok(Self { path, version })
     }
 
     /// KVM, if a guest's kernel really starts with it; `/dev/kvm` alone says little.
     pub async fn accelerator(&self, kernel: &Path) -> Accelerator {
-        let open = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-        if open.is_ok() && self.runs_with_kvm(kernel).await.unwrap_or(false) { Accelerator::Kvm } else { Accelerator::Tcg }
+        let open = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm");
+        if open.is_ok() && self.runs_with_kvm(kernel).await.unwrap_or(false) {
+            Accelerator::Kvm
+        } else {
+            Accelerator::Tcg
+        }
     }
 
     async fn runs_with_kvm(&self, kernel: &Path) -> Result<bool> {
@@ -99,8 +112,23 @@ impl Program {
             .args([KEEPER, &std::process::id().to_string()])
             .arg(&self.path)
             .args(Accelerator::Kvm.options())
-            .args(["-machine", "q35", "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-no-reboot", "-serial", "stdio", "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"])
+            .args([
+                "-machine",
+                "q35",
+                "-m",
+                "256",
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+            ])
+            .args([
+                "-no-reboot",
+                "-serial",
+                "stdio",
+                "-append",
+                "console=ttyS0 earlyprintk=ttyS0 panic=-1",
+            ])
             .arg("-kernel")
             .arg(kernel)
             .stdin(Stdio::null())
@@ -124,7 +152,9 @@ impl Program {
 }
 
 fn numbers(version: &str) -> Option<(u32, u32)> {
-    let words = version.split_whitespace().skip_while(|word| *word != "version");
+    let words = version
+        .split_whitespace()
+        .skip_while(|word| *word != "version");
     let mut parts = words.skip(1).next()?.split('.').map(str::parse);
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
@@ -167,11 +197,24 @@ impl Qemu {
     ///
     /// # Errors
     /// There is too little memory, or qemu ends at once; what it said is quoted.
-    pub async fn start(program: &Program, accelerator: Accelerator, folder: &Path, from: From) -> Result<Self> {
+    pub async fn start(
+        program: &Program,
+        accelerator: Accelerator,
+        folder: &Path,
+        from: From,
+    ) -> Result<Self> {
         check_memory()?;
-        let run = tempfile::Builder::new().prefix("fmd-stack-vm-").tempdir().context("making a temporary folder")?;
-        let (wire, card) = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC)
-            .context("making the machine's wire")?;
+        let run = tempfile::Builder::new()
+            .prefix("fmd-stack-vm-")
+            .tempdir()
+            .context("making a temporary folder")?;
+        let (wire, card) = socketpair(
+            AddressFamily::Unix,
+            SockType::Datagram,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .context("making the machine's wire")?;
         let mut child = Command::new("/proc/self/exe")
             .args([KEEPER, &std::process::id().to_string()])
             .arg(&program.path)
@@ -195,17 +238,30 @@ impl Qemu {
             Err(error) => Err(error),
         };
         let qmp = qmp.with_context(|| format!("qemu does not start: {}", text(&errors)))?;
-        Ok(Self { child, run, console, errors, qmp, wire: Some(wire) })
+        Ok(Self {
+            child,
+            run,
+            console,
+            errors,
+            qmp,
+            wire: Some(wire),
+        })
     }
 
     /// Connects to the port the agent in the machine talks on.
     pub async fn agent(&self) -> Result<UnixStream> {
-        UnixStream::connect(self.run.path().join("agent")).await.context("connecting to the machine's agent")
+        UnixStream::connect(self.run.path().join("agent"))
+            .await
+            .context("connecting to the machine's agent")
     }
 
     /// The last lines of the machine's console and of qemu itself, for error messages.
     pub fn last_words(&self) -> String {
-        format!("{}\nThe console's last lines:\n{}", text(&self.errors), text(&self.console))
+        format!(
+            "{}\nThe console's last lines:\n{}",
+            text(&self.errors),
+            text(&self.console)
+        )
     }
 
     /// Ends the machine as pulling its plug would.
@@ -215,14 +271,24 @@ impl Qemu {
 
     /// Returns when qemu has ended, however long that takes.
     pub async fn stopped(&mut self) -> Result<()> {
-        self.child.wait().await.map(drop).context("waiting for qemu")
+        self.child
+            .wait()
+            .await
+            .map(drop)
+            .context("waiting for qemu")
     }
 
     /// Waits until qemu, told to end, has done so.
     pub async fn ended(&mut self) -> Result<()> {
         let ended = timeout(Duration::from_secs(20), self.child.wait()).await;
-        let status = ended.context("qemu does not end")?.context("waiting for qemu")?;
-        ensure!(status.success(), "qemu ended with {status}: {}", text(&self.errors));
+        let status = ended
+            .context("qemu does not end")?
+            .context("waiting for qemu")?;
+        ensure!(
+            status.success(),
+            "qemu ended with {status}: {}",
+            text(&self.errors)
+        );
         Ok(())
     }
 }
@@ -254,16 +320,34 @@ fn options(run: &Path, from: From) -> Vec<String> {
     .collect();
     let more = [
         ("-m", format!("{MEMORY}M")),
-        ("-object", format!("memory-backend-file,id=ram,size={MEMORY}M,mem-path={RAM},share={share}")),
+        (
+            "-object",
+            format!("memory-backend-file,id=ram,size={MEMORY}M,mem-path={RAM},share={share}"),
+        ),
         ("-machine", "q35,hpet=off,memory-backend=ram".to_owned()),
-        ("-drive", format!("if=none,id=disk,format=raw,file={DISK},cache=unsafe,snapshot={snapshot}")),
-        ("-chardev", format!("socket,id=agent,path={run}/agent,server=on,wait=off")),
+        (
+            "-drive",
+            format!("if=none,id=disk,format=raw,file={DISK},cache=unsafe,snapshot={snapshot}"),
+        ),
+        (
+            "-chardev",
+            format!("socket,id=agent,path={run}/agent,server=on,wait=off"),
+        ),
         ("-qmp", format!("unix:{run}/qmp,server=on,wait=off")),
         ("-kernel", KERNEL.to_owned()),
         ("-initrd", INITRD.to_owned()),
-        ("-append", KERNEL_ARGUMENTS.split_whitespace().collect::<Vec<_>>().join(" ")),
+        (
+            "-append",
+            KERNEL_ARGUMENTS
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
     ];
-    options.extend(more.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+    options.extend(
+        more.into_iter()
+            .flat_map(|(option, value)| [option.to_owned(), value]),
+    );
     match from {
         // A kernel that can't go on ends qemu instead of starting over.
         From::Boot => options.push("-no-reboot".to_owned()),
@@ -274,7 +358,9 @@ fn options(run: &Path, from: From) -> Vec<String> {
 
 fn check_memory() -> Result<()> {
     let text = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     let available = kib.context("/proc/meminfo has no MemAvailable")? / 1024;
     ensure!(
@@ -300,7 +386,9 @@ async fn await_socket(socket: &Path, child: &mut Child) -> Result<()> {
 }
 
 /// Keeps the last lines of a stream.
-fn collect(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Mutex<VecDeque<String>>> {
+fn collect(
+    stream: Option<impl AsyncRead + Unpin + Send + 'static>,
+) -> Arc<Mutex<VecDeque<String>>> {
     let kept = Arc::new(Mutex::new(VecDeque::new()));
     let keep = kept.clone();
     if let Some(stream) = stream {
@@ -319,7 +407,16 @@ fn collect(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Mutex
 }
 
 fn text(lines: &Mutex<VecDeque<String>>) -> String {
-    lines.lock().map(|lines| lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")).unwrap_or_default()
+    lines
+        .lock()
+        .map(|lines| {
+            lines
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -328,7 +425,10 @@ mod tests {
 
     #[test]
     fn reads_qemus_version() {
-        assert_eq!(numbers("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"), Some((7, 2)));
+        assert_eq!(
+            numbers("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"),
+            Some((7, 2))
+        );
         assert_eq!(numbers("QEMU emulator version 10.0.2"), Some((10, 0)));
         assert_eq!(numbers("no qemu"), None);
     }
@@ -336,6 +436,10 @@ mod tests {
     #[test]
     fn commas_in_the_temporary_folder_are_doubled() {
         let options = options(Path::new("/tmp/a,b"), From::Frozen);
-        assert!(options.iter().any(|option| option.contains("path=/tmp/a,,b/agent")));
+        assert!(
+            options
+                .iter()
+                .any(|option| option.contains("path=/tmp/a,,b/agent"))
+        );
     }
 }

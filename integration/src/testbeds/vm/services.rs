@@ -55,19 +55,25 @@ pub async fn control(server: &dyn Node, service: Service, action: Action) -> Res
     };
     let units: &[&str] = match (service, action) {
         // Its sockets would start it again.
-        (Service::Journal, Action::Stop) => {
-            &["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald"]
-        }
-        (Service::Journal, Action::Start) => {
-            &["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald"]
-        }
+        (Service::Journal, Action::Stop) => &[
+            "systemd-journald.socket",
+            "systemd-journald-dev-log.socket",
+            "systemd-journald",
+        ],
+        (Service::Journal, Action::Start) => &[
+            "systemd-journald.socket",
+            "systemd-journald-dev-log.socket",
+            "systemd-journald",
+        ],
         _ => &[unit],
     };
     let argv = ["systemctl"].iter().chain(words).chain(units).copied();
     let output = server.run(Command::new(argv)).await?;
     if !output.success() {
         let log = log(server, service).await?;
-        output.ok().with_context(|| format!("the journal of {unit}:\n{log}"))?;
+        output
+            .ok()
+            .with_context(|| format!("the journal of {unit}:\n{log}"))?;
     }
     match action {
         Action::Start | Action::Restart => await_ready(server, service).await,
@@ -88,7 +94,14 @@ async fn await_ready(server: &dyn Node, service: Service) -> Result<()> {
 /// The last lines of a unit's journal.
 pub async fn log(server: &dyn Node, service: Service) -> Result<String> {
     let unit = format!("--unit={}", unit(service));
-    let argv = ["journalctl", "--no-pager", "--quiet", "--lines=40", "--output=short-precise", &unit];
+    let argv = [
+        "journalctl",
+        "--no-pager",
+        "--quiet",
+        "--lines=40",
+        "--output=short-precise",
+        &unit,
+    ];
     Ok(server.run(Command::new(argv)).await?.ok()?.text())
 }
 
@@ -98,18 +111,29 @@ pub async fn reconfigure(server: &dyn Node, from: &FileTree, to: &FileTree) -> R
     let mut changed = Vec::new();
     for (path, file) in to.iter() {
         if from.get(path) != Some(file) {
-            server.write(&format!("/{path}"), &file.bytes, file.mode).await?;
+            server
+                .write(&format!("/{path}"), &file.bytes, file.mode)
+                .await?;
             changed.push(path);
         }
     }
     for (path, _) in from.iter() {
         if to.get(path).is_none() {
-            server.run(Command::new(["rm", "-f", "--", &format!("/{path}")])).await?.ok()?;
+            server
+                .run(Command::new(["rm", "-f", "--", &format!("/{path}")]))
+                .await?
+                .ok()?;
             changed.push(path);
         }
     }
-    if changed.iter().any(|path| path.starts_with("etc/systemd/system/")) {
-        server.run(Command::new(["systemctl", "daemon-reload"])).await?.ok()?;
+    if changed
+        .iter()
+        .any(|path| path.starts_with("etc/systemd/system/"))
+    {
+        server
+            .run(Command::new(["systemctl", "daemon-reload"]))
+            .await?
+            .ok()?;
     }
     let concerned: BTreeSet<Service> = changed.iter().filter_map(|path| concerned(path)).collect();
     for service in concerned {
@@ -132,7 +156,10 @@ fn concerned(path: &str) -> Option<Service> {
         ("etc/fmd-stack/", Service::Fail2ban),
         ("usr/lib/fmd-stack/", Service::Fail2ban),
     ];
-    READERS.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, service)| *service)
+    READERS
+        .iter()
+        .find(|(prefix, _)| path.starts_with(prefix))
+        .map(|(_, service)| *service)
 }
 
 #[cfg(test)]
@@ -141,9 +168,18 @@ mod tests {
 
     #[test]
     fn knows_who_reads_what() {
-        assert_eq!(concerned("etc/nginx/fmd-stack/http.conf"), Some(Service::Nginx));
-        assert_eq!(concerned("etc/fail2ban/jail.d/zz.local"), Some(Service::Fail2ban));
-        assert_eq!(concerned("etc/systemd/system/fail2ban.service.d/x.conf"), Some(Service::Fail2ban));
+        assert_eq!(
+            concerned("etc/nginx/fmd-stack/http.conf"),
+            Some(Service::Nginx)
+        );
+        assert_eq!(
+            concerned("etc/fail2ban/jail.d/zz.local"),
+            Some(Service::Fail2ban)
+        );
+        assert_eq!(
+            concerned("etc/systemd/system/fail2ban.service.d/x.conf"),
+            Some(Service::Fail2ban)
+        );
         assert_eq!(concerned("etc/sysusers.d/fmd-server.conf"), None);
     }
 }

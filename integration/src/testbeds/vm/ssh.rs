@@ -65,7 +65,11 @@ impl MachineNode {
     /// Makes the run's key and returns its public part.
     pub async fn make_key(&self) -> Result<String> {
         let address = self.addresses.v4.to_string();
-        let output = self.control.run(Command::shell(PREPARE, &[&address])).await?.ok();
+        let output = self
+            .control
+            .run(Command::shell(PREPARE, &[&address]))
+            .await?
+            .ok();
         Ok(output.context("making a key")?.text())
     }
 
@@ -131,17 +135,29 @@ impl Node for MachineNode {
     }
 
     fn shell(&self) -> String {
-        format!("{} ssh -F {CONFIG} -t server", self.control.enter().join(" "))
+        format!(
+            "{} ssh -F {CONFIG} -t server",
+            self.control.enter().join(" ")
+        )
     }
 
     async fn run(&self, command: Command) -> Result<Output> {
         let line = command.argv.join(" ");
         // The far end's shell splits what ssh joined: quoted, each argument stays one.
         let quoted: Vec<String> = command.argv.iter().map(|word| quote(word)).collect();
-        let argv = ["ssh", "-F", CONFIG, "server", "--", &quoted.join(" ")].map(str::to_owned).to_vec();
+        let argv = ["ssh", "-F", CONFIG, "server", "--", &quoted.join(" ")]
+            .map(str::to_owned)
+            .to_vec();
         let ssh = Command { argv, ..command };
-        let output = self.control.run(ssh).await.with_context(|| format!("running `{line}` on the machine"))?;
-        Ok(Output { command: line, ..output })
+        let output = self
+            .control
+            .run(ssh)
+            .await
+            .with_context(|| format!("running `{line}` on the machine"))?;
+        Ok(Output {
+            command: line,
+            ..output
+        })
     }
 }
 

@@ -42,7 +42,11 @@ const FRAME: usize = 65536;
 pub async fn plug_in(segment: &Segment, qemu: OwnedFd) -> Result<()> {
     let itself = segment.itself();
     let script = testbed::Command::shell(PLUG_IN, &[PLUG]);
-    itself.run(script).await?.ok().context("making the machine's port on the segment")?;
+    itself
+        .run(script)
+        .await?
+        .ok()
+        .context("making the machine's port on the segment")?;
     let words = itself.enter();
     let mut wire: Child = Command::new(&words[0])
         .args(&words[1..])
