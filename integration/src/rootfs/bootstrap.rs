@@ -72,6 +72,9 @@ fn command(recipe: &Recipe, tar: &Path) -> Result<Command> {
     for path in EXCLUDE {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
+    if !recipe.script.is_empty() {
+        command.arg(format!("--customize-hook={}", hook(&recipe.script)));
+    }
     command.arg(recipe.suite).arg(tar);
     // mmdebstrap's own temporary folder is as large as its result.
     command.env("TMPDIR", tar.parent().context("the cache has no folder")?);
@@ -80,6 +83,17 @@ fn command(recipe: &Recipe, tar: &Path) -> Result<Command> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// A shell command that runs a script in the root filesystem `$1`.
+///
+/// policy-rc.d keeps the packages it installs from starting their services here.
+fn hook(script: &str) -> String {
+    let script = format!(
+        "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
+         export DEBIAN_FRONTEND=noninteractive\n{script}\nrm /usr/sbin/policy-rc.d"
+    );
+    format!("chroot \"$1\" sh -euc '{}'", script.replace('\'', r"'\''"))
 }
 
 /// A line that changes on a terminal, plain lines elsewhere.

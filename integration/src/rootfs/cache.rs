@@ -94,10 +94,8 @@ pub async fn clean() -> Result<()> {
 
 fn key(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
-    for part in [FORMAT, std::env::consts::ARCH, recipe.suite]
-        .iter()
-        .chain(recipe.packages)
-    {
+    let fixed = [FORMAT, std::env::consts::ARCH, recipe.suite, &recipe.script];
+    for part in fixed.iter().chain(recipe.packages) {
         hash.update(part.as_bytes());
         hash.update([0]);
     }

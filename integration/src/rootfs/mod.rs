@@ -11,6 +11,7 @@ mod tools;
 use std::path::PathBuf;
 
 pub use cache::{clean, ensure, folder};
+pub use tools::find;
 
 /// What is in a root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Recipe {
     pub suite: &'static str,
     /// Packages beyond mmdebstrap's `minbase`.
     pub packages: &'static [&'static str],
+    /// A shell script to run in it at the end, as root and with the network; it may install more.
+    pub script: String,
 }
 
 /// One root filesystem for all roles: the services and the clients.
@@ -42,6 +45,7 @@ pub const STACK: Recipe = Recipe {
         // the ssh testbed proves itself over it
         "openssh-server",
     ],
+    script: String::new(),
 };
 
 /// A finished root filesystem in the cache.

@@ -64,7 +64,7 @@ fn command(argv: &[String]) -> Result<()> {
 fn become_machine(machine: &Machine) -> Result<()> {
     mounts::set_up(machine).context("mounting the root filesystem")?;
     sethostname(&machine.host_name).context("setting the host name")?;
-    network::set_up(&machine.server).context("setting up the network")
+    network::set_up(machine.server.as_ref()).context("setting up the network")
 }
 
 /// Starts a thread that waits for processes whose parents are gone, as PID 1 has to.

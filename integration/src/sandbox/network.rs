@@ -27,29 +27,37 @@ nsenter --net="/run/netns/$1" sh -euc '
 ' sh "$3" "$4"
 "#;
 
-/// Makes the segment and puts the server on it.
-pub fn set_up(server: &Addresses) -> Result<()> {
-    let v6 = server.v6.context("the server has no IPv6 address")?;
-    let segment = "ip link add segment type bridge forward_delay 0 mcast_snooping 0; \
-                   ip link set lo up; ip link set segment up";
-    let script = format!("{segment}\n{ADD_NODE}");
+/// Makes the bridge.
+const SEGMENT: &str = "
+ip link add segment type bridge forward_delay 0 mcast_snooping 0
+ip link set lo up
+ip link set segment up
+";
+
+/// Makes the segment and puts the server on it, if it is to have one.
+pub fn set_up(server: Option<&Addresses>) -> Result<()> {
+    let mut script = SEGMENT.to_owned();
+    let mut args = Vec::new();
+    if let Some(server) = server {
+        let v6 = server.v6.context("the server has no IPv6 address")?;
+        script.push_str(ADD_NODE);
+        args = vec![
+            "server".to_owned(),
+            "0".to_owned(),
+            server.v4.to_string(),
+            v6.to_string(),
+        ];
+    }
     let output = Command::new("sh")
-        .args([
-            "-euc",
-            &script,
-            "sh",
-            "server",
-            "0",
-            &server.v4.to_string(),
-            &v6.to_string(),
-        ])
+        .args(["-euc", &script, "sh"])
+        .args(args)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
         .context("running sh")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "adding the server to the segment: {}",
+        "making the segment: {}",
         stderr.trim()
     );
     Ok(())

@@ -52,6 +52,6 @@ pub struct Machine {
     pub files: FileTree,
     /// Further open file descriptors to copy to executables at these paths: `(fd, path)`.
     pub programs: Vec<(i32, String)>,
-    /// The addresses of the server.
-    pub server: Addresses,
+    /// The addresses of the node `server`, unless the server is no part of the sandbox.
+    pub server: Option<Addresses>,
 }

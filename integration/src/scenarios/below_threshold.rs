@@ -41,6 +41,10 @@ async fn run(stage: &Stage) -> Result<()> {
     .await?;
     owner.log_in("alice").await?;
     let status = stage.fail2ban().status(JAIL).await?;
-    ensure!(status.total_failed == failures, "{} failures counted for {failures} wrong passwords", status.total_failed);
+    ensure!(
+        status.total_failed == failures,
+        "{} failures counted for {failures} wrong passwords",
+        status.total_failed
+    );
     prove_not_banned(stage, &owner).await
 }

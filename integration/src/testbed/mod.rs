@@ -147,6 +147,11 @@ pub trait Testbed: Send + Sync {
         ))
     }
 
+    /// TCP ports open on the server that are no part of the stack, such as ssh's.
+    fn ports_beside(&self) -> &'static [u16] {
+        &[]
+    }
+
     /// Ends everything the testbed started. Dropping it does the same without waiting.
     async fn stop(&self) -> Result<()>;
 }

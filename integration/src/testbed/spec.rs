@@ -22,6 +22,8 @@ pub struct Spec {
     pub label: String,
     /// Which FMD Server runs.
     pub fmd_server: FmdServer,
+    /// The configuration before settings and faults: a testbed may have prepared a machine with it.
+    pub shipped: FileTree,
     /// The configuration: the overlay tree, settings and faults already in it.
     pub files: FileTree,
     /// Whether fail2ban may change the firewall; only a fault says no.
@@ -34,6 +36,7 @@ impl Spec {
         Ok(Self {
             label: label.to_owned(),
             fmd_server,
+            shipped: super::overlay(),
             files: super::overlay(),
             fail2ban_net_admin: true,
         })

@@ -1,6 +1,9 @@
 //! The testbeds, and the choice between them.
 
 pub mod namespaces;
+mod program;
+mod segment;
+pub mod vm;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +18,8 @@ use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
 pub enum Kind {
     /// Unprivileged namespaces on this machine.
     Namespaces,
+    /// A virtual machine with Debian and systemd, emulated where it must be.
+    Vm,
 }
 
 impl Kind {
@@ -22,6 +27,7 @@ impl Kind {
     pub fn capabilities(self) -> &'static [Capability] {
         match self {
             Kind::Namespaces => namespaces::CAPABILITIES,
+            Kind::Vm => vm::CAPABILITIES,
         }
     }
 }
@@ -30,6 +36,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Namespaces => "namespaces",
+            Kind::Vm => "vm",
         })
     }
 }
@@ -51,6 +58,7 @@ impl Choice {
         let mut spec = Spec::shipped(label, self.fmd_server.clone())?;
         if let Some(dir) = &self.rendered {
             spec.files = FileTree::from_dir(dir)?;
+            spec.shipped = spec.files.clone();
         }
         Ok(spec)
     }
@@ -70,6 +78,7 @@ impl Choice {
                 namespaces::check(&self.fmd_server)?;
                 rootfs::ensure(&rootfs::STACK).await.map(drop)
             }
+            Kind::Vm => vm::prepare(&self.fmd_server, &self.spec("prepare")?.shipped).await,
         }
     }
 
@@ -77,6 +86,7 @@ impl Choice {
     pub async fn start(&self, spec: Spec) -> Result<Box<dyn Testbed>> {
         match self.kind {
             Kind::Namespaces => Ok(Box::new(namespaces::Namespaces::start(spec).await?)),
+            Kind::Vm => Ok(Box::new(vm::Vm::start(spec).await?)),
         }
     }
 }

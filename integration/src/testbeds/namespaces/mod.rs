@@ -3,28 +3,19 @@
 //! Works as an ordinary user and as root; nothing is installed or started on the host, and nothing
 //! outlives the run (see [`crate::sandbox`]).
 
-mod node;
 mod services;
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use async_trait::async_trait;
-use tokio::sync::Mutex;
 
+use super::program::fmd_server;
+use super::segment::{SERVER_NUMBER, SUITE, Segment, addresses};
 use crate::rootfs;
-use crate::sandbox::{ADD_NODE, FIRST_FD, Job, Machine, Sandbox};
-use crate::testbed::{
-    Action, Addresses, Capability, Command, FmdServer, Node, Service, Spec, Testbed,
-};
-use node::NamespaceNode;
+use crate::sandbox::{FIRST_FD, Machine};
+use crate::testbed::{Action, Capability, FmdServer, Node, Service, Spec, Testbed};
 use services::Services;
-
-/// Where the suite's binary stands on every node.
-const SUITE: &str = "/usr/lib/fmd-stack/fmd-stack";
 
 /// Where FMD Server stands. The suite's binary under this name is the embedded one.
 const FMD_SERVER: &str = "/usr/bin/fmd-server";
@@ -34,30 +25,9 @@ const LAUNCHER: &str = "usr/lib/fmd-stack/fail2ban-server";
 
 /// A running stack in namespaces.
 pub struct Namespaces {
-    sandbox: Mutex<Sandbox>,
-    init: u32,
+    segment: Segment,
     services: Services,
     fmd_server: String,
-    clients: Mutex<HashMap<String, Arc<NamespaceNode>>>,
-}
-
-/// The addresses of node number `number`: 203.0.113.0/24 and 2001:db8::/48 are documentation
-/// ranges (RFC 5737, RFC 3849); every node has a /64 of its own.
-fn addresses(number: u8) -> Addresses {
-    let v6 = Ipv6Addr::new(
-        0x2001,
-        0xdb8,
-        0,
-        u16::from(number),
-        0,
-        0,
-        0,
-        u16::from(number),
-    );
-    Addresses {
-        v4: Ipv4Addr::new(203, 0, 113, number),
-        v6: Some(v6),
-    }
 }
 
 /// What this testbed can do beyond the common ground.
@@ -65,11 +35,8 @@ pub const CAPABILITIES: &[Capability] = &[Capability::ServiceControl, Capability
 
 /// Checks what can be checked before anything is made.
 pub fn check(fmd_server: &FmdServer) -> Result<()> {
-    self::fmd_server(fmd_server).map(drop)
+    super::program::fmd_server(fmd_server).map(drop)
 }
-
-const SERVER_NUMBER: u8 = 1;
-const FIRST_CLIENT: u8 = 10;
 
 impl Namespaces {
     /// Starts the stack and returns when all its services are ready.
@@ -101,64 +68,20 @@ impl Namespaces {
                 (FIRST_FD + 1, SUITE.to_owned()),
                 (FIRST_FD + 2, FMD_SERVER.to_owned()),
             ],
-            server: addresses(SERVER_NUMBER),
+            server: Some(addresses(SERVER_NUMBER)),
         };
         let opens = [rootfs.dir, suite.clone(), fmd_binary.unwrap_or(suite)];
-        let job = Job::Machine(Box::new(machine));
-        let sandbox = Sandbox::start(job, Path::new("/"), &opens).await?;
-        let init = sandbox.init_pid();
+        let segment = Segment::start(machine, &opens).await?;
         let testbed = Self {
-            sandbox: Mutex::new(sandbox),
-            init,
+            segment,
             services,
             fmd_server,
-            clients: Mutex::new(HashMap::new()),
         };
         for service in Service::ALL {
             testbed.control(service, Action::Start).await?;
         }
         Ok(testbed)
     }
-
-    fn node(&self, name: &str, addresses: Addresses) -> NamespaceNode {
-        NamespaceNode {
-            name: name.to_owned(),
-            addresses,
-            init: self.init,
-        }
-    }
-}
-
-/// The binary to run, unless it is the suite's own, and how reports name it.
-fn fmd_server(choice: &FmdServer) -> Result<(Option<PathBuf>, String)> {
-    match choice {
-        FmdServer::Embedded => Ok((None, fmd_embedded::BUILD.to_owned())),
-        FmdServer::Binary(path) => {
-            check_program(path)?;
-            Ok((
-                Some(path.clone()),
-                format!("FMD Server from {}", path.display()),
-            ))
-        }
-        FmdServer::Image => anyhow::bail!(
-            "the namespaces testbed runs no images: give the path of an FMD Server binary, \
-             or use --testbed containers"
-        ),
-    }
-}
-
-fn check_program(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let meta = path
-        .metadata()
-        .with_context(|| format!("--fmd-server {}: no such program", path.display()))?;
-    let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-    ensure!(
-        executable,
-        "--fmd-server {}: not an executable file",
-        path.display()
-    );
-    Ok(())
 }
 
 #[async_trait]
@@ -176,27 +99,11 @@ impl Testbed for Namespaces {
     }
 
     fn server(&self) -> Arc<dyn Node> {
-        Arc::new(self.node("server", addresses(SERVER_NUMBER)))
+        Arc::new(self.segment.node("server", addresses(SERVER_NUMBER)))
     }
 
     async fn client(&self, name: &str) -> Result<Arc<dyn Node>> {
-        let mut clients = self.clients.lock().await;
-        if let Some(client) = clients.get(name) {
-            return Ok(client.clone());
-        }
-        let number = FIRST_CLIENT + u8::try_from(clients.len()).context("too many clients")?;
-        let client = Arc::new(self.node(name, addresses(number)));
-        let v4 = client.addresses.v4.to_string();
-        let v6 = client.addresses.v6(name)?.to_string();
-        let add = Command::shell(ADD_NODE, &[name, &number.to_string(), &v4, &v6]);
-        let segment = self.node("segment", addresses(SERVER_NUMBER));
-        segment
-            .run(add)
-            .await?
-            .ok()
-            .with_context(|| format!("adding client {name}"))?;
-        clients.insert(name.to_owned(), client.clone());
-        Ok(client)
+        Ok(self.segment.client(name).await?)
     }
 
     async fn control(&self, service: Service, action: Action) -> Result<()> {
@@ -220,6 +127,6 @@ impl Testbed for Namespaces {
     }
 
     async fn stop(&self) -> Result<()> {
-        self.sandbox.lock().await.stop().await
+        self.segment.stop().await
     }
 }

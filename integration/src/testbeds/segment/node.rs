@@ -1,4 +1,4 @@
-//! A node of the namespaces testbed: commands enter it with `nsenter`.
+//! A node of a segment: commands enter its namespaces with `nsenter`.
 
 use std::process::Stdio;
 
@@ -29,8 +29,8 @@ pub struct NamespaceNode {
 }
 
 impl NamespaceNode {
-    /// The words that enter the node's namespaces.
-    fn enter(&self) -> Vec<String> {
+    /// The words that enter the node's namespaces, to be followed by a command.
+    pub fn enter(&self) -> Vec<String> {
         let Self { init, name, .. } = self;
         // The segment is init's own network namespace, the nodes' are named as `ip netns` does.
         let net = match name.as_str() {

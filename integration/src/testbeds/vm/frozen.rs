@@ -1,0 +1,256 @@
+//! Machines that are kept frozen, with their services running, so that none has to boot twice.
+//!
+//! A boot takes some 20 s under emulation, waking a frozen machine half a second: every scenario
+//! gets one of its own, in exactly the same state.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+
+use super::agent::Agent;
+use super::howto::{self, HowTo};
+use super::image;
+use super::qemu::{self, Accelerator, From, Program, Qemu};
+use crate::rootfs::{self, Rootfs};
+use crate::testbed::FileTree;
+
+/// Raised when the way a machine is made changes without anything it is made from changing.
+const FORMAT: &str = "1";
+
+/// How many frozen machines stay in the cache, half a gigabyte each.
+const KEPT: usize = 3;
+
+/// Written last.
+const STAMP: &str = "complete";
+
+/// A frozen machine, and what is needed to wake it.
+#[derive(Debug)]
+pub struct Frozen {
+    /// The folder of its files.
+    pub folder: PathBuf,
+    /// The qemu it was frozen with.
+    pub program: Program,
+    /// How it runs.
+    pub accelerator: Accelerator,
+    /// The root filesystem it was made from.
+    pub rootfs: Rootfs,
+    /// Keeps other runs from deleting it.
+    _lock: Flock<File>,
+}
+
+/// The machine for this configuration and this FMD Server, made if it is missing.
+///
+/// # Errors
+/// qemu is missing or too old, the how-to's commands fail, or the machine does not boot.
+pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
+    let program = Program::find().await?;
+    let how_to = howto::read()?;
+    let rootfs = image::rootfs(&how_to).await?;
+    let accelerator = program.accelerator(&image::kernel(&rootfs)?).await;
+    let parts = Parts {
+        program: &program,
+        accelerator,
+        how_to: &how_to,
+        rootfs: &rootfs,
+        config,
+        fmd_server,
+    };
+    let cache = rootfs::folder()?;
+    let folder = cache.join(format!("frozen-{}", parts.key()?));
+    loop {
+        let lock = lock(&folder, FlockArg::LockShared).await?;
+        if folder.join(STAMP).is_file() {
+            // Which are used last is told by this.
+            let _ = File::open(folder.join(STAMP))
+                .map(|stamp| stamp.set_modified(std::time::SystemTime::now()));
+            return Ok(Frozen {
+                folder,
+                program: program.clone(),
+                accelerator,
+                rootfs: rootfs.clone(),
+                _lock: lock,
+            });
+        }
+        drop(lock);
+        let _lock = self::lock(&folder, FlockArg::LockExclusive).await?;
+        if !folder.join(STAMP).is_file() {
+            let made = parts.make(&folder).await;
+            if made.is_err() {
+                let _ = fs::remove_dir_all(&folder);
+            }
+            made?;
+            prune(&cache, &folder);
+        }
+    }
+}
+
+/// Everything a frozen machine depends on.
+struct Parts<'a> {
+    program: &'a Program,
+    accelerator: Accelerator,
+    how_to: &'a HowTo,
+    rootfs: &'a Rootfs,
+    config: &'a FileTree,
+    fmd_server: &'a Path,
+}
+
+impl Parts<'_> {
+    fn key(&self) -> Result<String> {
+        let meta = self
+            .fmd_server
+            .metadata()
+            .with_context(|| format!("reading {}", self.fmd_server.display()))?;
+        let mut hash = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        add(FORMAT.as_bytes());
+        add(self.program.version.as_bytes());
+        add(self.accelerator.name().as_bytes());
+        add(&qemu::MEMORY.to_le_bytes());
+        add(self.how_to.commands.as_bytes());
+        add(image::MAKE_DISK.as_bytes());
+        add(self.rootfs.dir.as_os_str().as_encoded_bytes());
+        // Reading the program itself would take longer than waking the machine.
+        for number in [
+            meta.size(),
+            meta.ino(),
+            meta.mtime().unsigned_abs(),
+            meta.mtime_nsec().unsigned_abs(),
+        ] {
+            add(&number.to_le_bytes());
+        }
+        for (path, file) in self.config.iter().chain(image::guest_files().iter()) {
+            add(path.as_bytes());
+            add(&file.bytes);
+        }
+        Ok(hash
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+
+    async fn make(&self, folder: &Path) -> Result<()> {
+        let started = Instant::now();
+        eprintln!(
+            "Making the machine once: a disk from docs/how-to/debian.md, then one boot, about 40 s."
+        );
+        remove(folder)?;
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        image::make(
+            self.rootfs,
+            self.how_to,
+            self.config,
+            self.fmd_server,
+            folder,
+        )
+        .await
+        .context("making the machine's disk")?;
+        let disk = started.elapsed();
+        self.freeze(folder).await?;
+        File::create(folder.join(STAMP)).context("writing the stamp")?;
+        let boot = started.elapsed() - disk;
+        eprintln!(
+            "Made the machine ({}): disk {:.0} s, boot {:.0} s.",
+            self.accelerator.name(),
+            disk.as_secs_f64(),
+            boot.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    async fn freeze(&self, folder: &Path) -> Result<()> {
+        let mut machine = Qemu::start(self.program, self.accelerator, folder, From::Boot).await?;
+        let mut agent = Agent::on(machine.agent().await?);
+        let up = tokio::select! {
+            up = agent.ready() => up,
+            ended = machine.stopped() => ended.and_then(|()| anyhow::bail!("the machine has switched itself off")),
+        };
+        if let Err(error) = up {
+            return Err(error.context(format!(
+                "the machine does not boot. {}",
+                machine.last_words()
+            )));
+        }
+        drop(agent);
+        machine
+            .qmp
+            .freeze(qemu::STATE)
+            .await
+            .context("freezing the machine")?;
+        machine.ended().await
+    }
+}
+
+async fn lock(folder: &Path, how: FlockArg) -> Result<Flock<File>> {
+    let path = folder.with_extension("lock");
+    if let Some(cache) = path.parent() {
+        fs::create_dir_all(cache).with_context(|| format!("making {}", cache.display()))?;
+    }
+    tokio::task::spawn_blocking(move || {
+        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+        Flock::lock(file, how)
+            .map_err(|(_, errno)| errno)
+            .with_context(|| format!("locking {}", path.display()))
+    })
+    .await
+    .context("waiting for the machine")?
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("deleting {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Deletes the machines that were used longest ago and that no run holds.
+fn prune(cache: &Path, newest: &Path) {
+    let Ok(entries) = fs::read_dir(cache) else {
+        return;
+    };
+    let mut others: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path != newest && path.is_dir() && is_frozen(path))
+        .collect();
+    let used = |path: &PathBuf| {
+        path.join(STAMP)
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .ok()
+    };
+    others.sort_by_key(|path| std::cmp::Reverse(used(path)));
+    for path in others.into_iter().skip(KEPT - 1) {
+        let Ok(file) = File::open(path.with_extension("lock")) else {
+            continue;
+        };
+        if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+fn is_frozen(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("frozen-"))
+}
+
+/// Checks what can be checked before anything is made.
+pub async fn check() -> Result<()> {
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the vm testbed needs an x86-64 machine"
+    );
+    Program::find().await.map(drop)
+}

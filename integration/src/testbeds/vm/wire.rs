@@ -1,0 +1,117 @@
+//! The wire between qemu and the segment.
+//!
+//! A tap device would do the same in the kernel, but `/dev/net/tun` is root's alone on some
+//! machines. qemu reads and writes frames on a datagram socket instead; this process, inside the
+//! sandbox, passes them on to one end of a veth pair, whose other end is a port of the bridge.
+
+use std::io::stdin;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
+
+use crate::testbed;
+use crate::testbed::Node;
+use crate::testbeds::segment::{SUITE, Segment};
+
+/// The hidden subcommand: standard input is qemu's socket.
+pub const WIRE: &str = "vm-wire";
+
+/// The end of the veth pair that stands for the machine.
+const PLUG: &str = "server";
+
+/// Makes the veth pair. Frames come from other network namespaces of this kernel, which leaves
+/// checksums and segmentation to a network card: switched off on the port, the kernel does both.
+const PLUG_IN: &str = r#"
+ip link add port1 type veth peer name "$1"
+echo 1 >"/proc/sys/net/ipv6/conf/$1/disable_ipv6"
+ethtool -K port1 tx off >/dev/null
+ip link set "$1" arp off up
+ip link set port1 master segment up
+"#;
+
+/// The largest frame: an Ethernet header, a VLAN tag, and 1,500 bytes; room for more does no harm.
+const FRAME: usize = 65536;
+
+/// Joins qemu's socket to the segment; the process ends with the sandbox.
+pub async fn plug_in(segment: &Segment, qemu: OwnedFd) -> Result<()> {
+    let itself = segment.itself();
+    let script = testbed::Command::shell(PLUG_IN, &[PLUG]);
+    itself
+        .run(script)
+        .await?
+        .ok()
+        .context("making the machine's port on the segment")?;
+    let words = itself.enter();
+    let mut wire: Child = Command::new(&words[0])
+        .args(&words[1..])
+        .args([SUITE, WIRE])
+        .stdin(Stdio::from(qemu))
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting the wire")?;
+    // Reaped when it ends, so that no zombie stays; nobody waits for this thread.
+    std::thread::spawn(move || wire.wait());
+    Ok(())
+}
+
+/// Passes frames on in both directions until the sandbox ends.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let plug = packet_socket()?;
+    let (inside, outside) = (stdin().as_raw_fd(), plug.as_raw_fd());
+    std::thread::spawn(move || pass_on(outside, inside));
+    pass_on(inside, outside);
+    Ok(())
+}
+
+fn packet_socket() -> Result<OwnedFd> {
+    let plug = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::EthAll,
+    )
+    .context("opening a packet socket")?;
+    bind(plug.as_raw_fd(), &address()?).context("binding the packet socket")?;
+    Ok(plug)
+}
+
+/// The link-layer address of the plug, which holds its interface number.
+fn address() -> Result<LinkAddr> {
+    getifaddrs()
+        .context("listing interfaces")?
+        .filter(|interface| interface.interface_name == PLUG)
+        .find_map(|interface| interface.address?.as_link_addr().copied())
+        .with_context(|| format!("no interface {PLUG}"))
+}
+
+/// Copies frames until one side is closed. A frame that does not fit is lost, as on any wire.
+fn pass_on(from: RawFd, to: RawFd) {
+    let mut frame = vec![0; FRAME];
+    loop {
+        match recv(from, &mut frame, MsgFlags::empty()) {
+            Ok(length) => match send(to, &frame[..length], MsgFlags::empty()) {
+                Err(Errno::ECONNREFUSED | Errno::ENOTCONN | Errno::EPIPE) => return,
+                Ok(_) | Err(_) => {}
+            },
+            // The interface is down for a moment while it is set up.
+            Err(Errno::EINTR | Errno::ENETDOWN) => {}
+            Err(_) => return,
+        }
+    }
+}
