@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Where;
+use crate::report;
 use crate::scenario::Stage;
 use crate::stack::{self, Cut, JAIL, JailStatus, MAXRETRY};
 
@@ -32,14 +33,17 @@ struct Narrator {
 impl Narrator {
     fn tell(&self, text: &str) {
         if !self.json {
-            println!("{:6.2} s  {text}", self.started.elapsed().as_secs_f64());
+            report::say(&format!(
+                "{:6.2} s  {text}",
+                self.started.elapsed().as_secs_f64()
+            ));
         }
     }
 
     fn quote(&self, text: &str) {
         if !self.json {
             for line in text.trim_end().lines() {
-                println!("            {line}");
+                report::say(&format!("            {line}"));
             }
         }
     }
@@ -141,32 +145,36 @@ fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
             "status_while_banned": story.status.text,
             "log": story.log,
         });
-        println!("{text:#}");
+        report::say(&format!("{text:#}"));
         return;
     }
-    println!("\nThe log lines that led to the ban:");
+    report::say("\nThe log lines that led to the ban:");
     narrator.quote(&story.log.join("\n"));
-    println!("\nfail2ban-client status {JAIL}, while the ban stood:");
+    report::say(&format!(
+        "\nfail2ban-client status {JAIL}, while the ban stood:"
+    ));
     narrator.quote(&story.status.text);
     let delay = story.cut.delay().as_secs_f64();
-    println!("\nFrom the last failure to a refused connection: {delay:.2} s.");
+    report::say(&format!(
+        "\nFrom the last failure to a refused connection: {delay:.2} s."
+    ));
 }
 
 async fn keep(stage: &Stage) -> Result<()> {
     let testbed = stage.testbed();
-    println!("\nThe stack stays up. To look inside (as the same user):");
+    report::say("\nThe stack stays up. To look inside (as the same user):");
     for node in [
         testbed.server(),
         testbed.client("attacker").await?,
         testbed.client("bystander").await?,
     ] {
-        println!(
+        report::say(&format!(
             "  {} ({}):\n    {}",
             node.name(),
             node.addresses().v4,
             node.shell()
-        );
+        ));
     }
-    println!("Ctrl-C ends it and leaves nothing behind.");
+    report::say("Ctrl-C ends it and leaves nothing behind.");
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
 }

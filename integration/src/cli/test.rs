@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Result<bool> {
         .into_iter()
         .partition(|scenario| named || choice.can_all(scenario.needs));
     if options.list {
-        print!("{}", report::list(&fit));
+        report::out(&report::list(&fit));
         if let Some(path) = &options.json {
             report::write_list(path, &fit)?;
         }
@@ -78,7 +78,7 @@ pub async fn run(options: Options) -> Result<bool> {
     choice.prepare().await?;
     let mut verdicts = play(trials, &choice, options.jobs.max(1)).await;
     verdicts.sort_by(|a, b| (a.scenario, a.fault).cmp(&(b.scenario, b.fault)));
-    print!("{}", report::table(&verdicts));
+    report::out(&report::table(&verdicts));
     if let Some(path) = &options.junit {
         report::write_junit(path, &verdicts)?;
     }
