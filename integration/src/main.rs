@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use fmd_stack::testbeds::containers::janitor;
 use fmd_stack::{cli, sandbox};
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(OsStr::to_str) {
         Some(sandbox::OPENER) => sandbox::opener_main(),
         Some(sandbox::INIT) => sandbox::init_main(),
+        Some(janitor::JANITOR) => janitor::main(&args.next().unwrap_or_default().to_string_lossy()),
         _ => cli::main(),
     }
 }

@@ -57,6 +57,9 @@ pub struct Where {
     /// Take the configuration from this folder (it holds an etc/) instead of the shipped one
     #[arg(long, value_name = "DIR")]
     rendered: Option<PathBuf>,
+    /// Start this compose file instead of the shipped one (testbed containers)
+    #[arg(long, value_name = "FILE")]
+    compose: Option<PathBuf>,
 }
 
 impl Where {

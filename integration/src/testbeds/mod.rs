@@ -1,5 +1,6 @@
 //! The testbeds, and the choice between them.
 
+pub mod containers;
 pub mod namespaces;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
 pub enum Kind {
     /// Unprivileged namespaces on this machine.
     Namespaces,
+    /// The bundle of `containers/compose.yaml` on a container engine.
+    Containers,
 }
 
 impl Kind {
@@ -22,6 +25,7 @@ impl Kind {
     pub fn capabilities(self) -> &'static [Capability] {
         match self {
             Kind::Namespaces => namespaces::CAPABILITIES,
+            Kind::Containers => containers::CAPABILITIES,
         }
     }
 }
@@ -30,6 +34,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Namespaces => "namespaces",
+            Kind::Containers => "containers",
         })
     }
 }
@@ -43,6 +48,8 @@ pub struct Choice {
     pub fmd_server: FmdServer,
     /// A rendered configuration tree instead of the overlay.
     pub rendered: Option<PathBuf>,
+    /// Another compose file than the shipped one (containers testbed only).
+    pub compose: Option<PathBuf>,
 }
 
 impl Choice {
@@ -70,6 +77,9 @@ impl Choice {
                 namespaces::check(&self.fmd_server)?;
                 rootfs::ensure(&rootfs::STACK).await.map(drop)
             }
+            Kind::Containers => {
+                containers::prepare(&self.fmd_server, self.compose.as_deref()).await
+            }
         }
     }
 
@@ -77,6 +87,9 @@ impl Choice {
     pub async fn start(&self, spec: Spec) -> Result<Box<dyn Testbed>> {
         match self.kind {
             Kind::Namespaces => Ok(Box::new(namespaces::Namespaces::start(spec).await?)),
+            Kind::Containers => Ok(Box::new(
+                containers::Containers::start(spec, self.compose.as_deref()).await?,
+            )),
         }
     }
 }
