@@ -6,9 +6,10 @@ pub mod namespaces;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::rootfs;
+use crate::sandbox;
 use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
 
 /// A kind of testbed.
@@ -27,6 +28,28 @@ impl Kind {
             Kind::Namespaces => namespaces::CAPABILITIES,
             Kind::Containers => containers::CAPABILITIES,
         }
+    }
+}
+
+impl Kind {
+    /// Namespaces, or containers where those can't be had.
+    ///
+    /// # Errors
+    /// Neither works here; both reasons are given.
+    pub async fn that_works(fmd_server: &FmdServer) -> Result<Self> {
+        let refused = match fmd_server {
+            FmdServer::Image => anyhow::anyhow!("--fmd-server upstream is an image"),
+            _ => match sandbox::probe().await {
+                Ok(()) => return Ok(Kind::Namespaces),
+                Err(refused) => refused,
+            },
+        };
+        let engine = containers::check().await;
+        engine.with_context(|| {
+            format!("neither testbed works here. Namespaces: {refused:#}. Containers")
+        })?;
+        eprintln!("Testbed containers instead of namespaces: {refused:#}");
+        Ok(Kind::Containers)
     }
 }
 

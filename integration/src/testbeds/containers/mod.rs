@@ -3,6 +3,7 @@
 //! Everything a run makes is labelled with its process and its run (see [`owner`]) and is removed by
 //! [`Testbed::stop`], or by the [`janitor`] when the process ends in another way.
 
+mod boot;
 mod clients;
 mod compose;
 mod engine;
@@ -16,7 +17,7 @@ mod services;
 mod sweep;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::testbed::{
     Action, Addresses, Capability, FmdServer, Node, Outsider, Service, Spec, Testbed, Way,
 };
 use clients::{Clients, FRONT, PUSH, Prefix, addresses};
+use compose::Compose;
 use images::Prepared;
 use launch::{Launch, Run};
 use node::ContainerNode;
@@ -52,6 +54,7 @@ const FIRST_CLIENT: u16 = 10;
 pub struct Containers {
     docker: Docker,
     run: Run,
+    compose: Compose,
     services: Services,
     /// FMD Server's address on the network where only it is.
     fmd_address: Addresses,
@@ -151,19 +154,21 @@ impl Containers {
             project: &project,
             files: &spec.files,
         };
-        let handles = launch_all(&launch).await?;
-        let server = addresses(&docker, &run.full(Service::Nginx.name()), &run.full(FRONT)).await?;
-        let fmd_address = addresses(
-            &docker,
-            &run.full(Service::FmdServer.name()),
-            &run.full(PUSH),
-        )
-        .await?;
-        let services = Services {
+        let mut services = Services {
             docker: docker.clone(),
             run: run.clone(),
-            addresses: server,
+            addresses: Addresses {
+                v4: Ipv4Addr::UNSPECIFIED,
+                v6: None,
+            },
         };
+        let handles = boot::boot(&launch, &services).await?;
+        let on = |service: Service, network| {
+            let (docker, run) = (&docker, &run);
+            async move { addresses(docker, &run.full(service.name()), &run.full(network)).await }
+        };
+        services.addresses = on(Service::Nginx, FRONT).await?;
+        let fmd_address = on(Service::FmdServer, PUSH).await?;
         try_join_all(Service::ALL.map(|service| services.wait_ready(service))).await?;
         let clients = Clients {
             docker: docker.clone(),
@@ -174,6 +179,7 @@ impl Containers {
         Ok(Self {
             docker,
             run,
+            compose: compose.clone(),
             services,
             fmd_address,
             fmd_server: fmd_server.clone(),
@@ -196,6 +202,17 @@ impl Containers {
         Ok(client)
     }
 
+    /// Starts what a service depends on, as Compose does.
+    async fn start_dependencies(&self, service: Service) -> Result<()> {
+        for name in self.compose.service(service.name())?.dependencies() {
+            let dependency = boot::named(name)?;
+            if !self.services.is_running(dependency).await? {
+                self.services.control(dependency, Action::Start).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The host's port that the engine leads to nginx's port 80.
     async fn published_port(&self) -> Result<u16> {
         let nginx = self
@@ -212,29 +229,6 @@ impl Containers {
             .find_map(|binding| binding.host_port.as_ref()?.parse().ok());
         port.context("the engine published no port for nginx's port 80")
     }
-}
-
-/// Starts the containers: fail2ban last, since it joins the network namespace of a running nginx.
-async fn launch_all(launch: &Launch<'_>) -> Result<Vec<ContainerAsync<GenericImage>>> {
-    let services = &launch.compose.services;
-    let (joining, others): (Vec<_>, Vec<_>) = services
-        .iter()
-        .partition(|(_, service)| matches!(service.networking(), Ok(compose::Networking::Of(_))));
-    let mut handles = try_join_all(
-        others
-            .into_iter()
-            .map(|(name, service)| launch.start(name, service)),
-    )
-    .await?;
-    handles.extend(
-        try_join_all(
-            joining
-                .into_iter()
-                .map(|(name, service)| launch.start(name, service)),
-        )
-        .await?,
-    );
-    Ok(handles)
 }
 
 #[async_trait]
@@ -291,12 +285,8 @@ impl Testbed for Containers {
 
     async fn control(&self, service: Service, action: Action) -> Result<()> {
         let starts = matches!(action, Action::Start | Action::Restart);
-        if service == Service::Fail2ban
-            && starts
-            && !self.services.is_running(Service::Nginx).await?
-        {
-            // As Compose does: a network namespace to join needs somebody in it.
-            self.services.control(Service::Nginx, Action::Start).await?;
+        if starts {
+            self.start_dependencies(service).await?;
         }
         let followed = service == Service::Nginx
             && starts

@@ -23,6 +23,9 @@ const STOP_WITHIN: i32 = 5;
 /// What `fail2ban-client` says once every jail has started.
 const JAILS_READY: &str = "Server ready";
 
+/// What FMD Server says of its socket, or of its port.
+const LISTENING: &str = "listening on";
+
 /// The four containers.
 #[derive(Debug, Clone)]
 pub struct Services {
@@ -114,33 +117,23 @@ impl Services {
     }
 
     async fn is_ready(&self, service: Service, found: &ContainerInspectResponse) -> Result<bool> {
+        let state = found.state.as_ref();
+        let started = state.and_then(|state| state.started_at.clone());
+        let started = started.unwrap_or_default();
         match service {
-            Service::Journal => Ok(self
-                .succeeds(
-                    service,
-                    "test -S /run/systemd/journal/dev-log && journalctl --sync",
-                )
-                .await),
-            // Its own image may have no shell; nginx's container has the socket too, if it runs.
-            Service::FmdServer if !self.is_running(Service::Nginx).await? => Ok(true),
-            Service::FmdServer => Ok(self
-                .succeeds(Service::Nginx, "test -S /run/fmd-server/fmd-server.sock")
-                .await),
+            Service::Journal => {
+                let check = "test -S /run/systemd/journal/dev-log && journalctl --sync";
+                Ok(self.succeeds(service, check).await)
+            }
+            // Its own image may have no shell.
+            Service::FmdServer => self.said(service, LISTENING, &started).await,
             Service::Nginx => Ok(self
                 .succeeds(service, "exec 3<>/dev/tcp/127.0.0.1/80")
                 .await),
             Service::Fail2ban => {
-                let started = found
-                    .state
-                    .as_ref()
-                    .and_then(|state| state.started_at.clone());
-                let jails = self
-                    .said(service, JAILS_READY, &started.unwrap_or_default())
-                    .await?;
-                Ok(jails
-                    && self
-                        .succeeds(service, "/usr/lib/fmd-stack/healthy-fail2ban")
-                        .await)
+                let check = "/usr/lib/fmd-stack/healthy-fail2ban";
+                Ok(self.said(service, JAILS_READY, &started).await?
+                    && self.succeeds(service, check).await)
             }
         }
     }

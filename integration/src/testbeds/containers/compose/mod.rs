@@ -41,6 +41,7 @@ pub struct Service {
     pub build: Option<Build>,
     pub cap_add: Option<Vec<String>>,
     pub cap_drop: Option<Vec<String>>,
+    pub depends_on: Option<BTreeMap<String, Dependency>>,
     pub environment: Option<BTreeMap<String, String>>,
     pub healthcheck: Option<HealthCheck>,
     pub image: Option<String>,
@@ -58,6 +59,21 @@ pub struct Service {
     pub tmpfs: Option<Vec<String>>,
     pub user: Option<String>,
     pub volumes: Option<Vec<Mount>>,
+}
+
+/// What has to be reached before a service starts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    pub condition: Condition,
+}
+
+/// The state another service has to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its health check succeeds.
+    ServiceHealthy,
 }
 
 /// How an image is built.
@@ -171,6 +187,13 @@ impl Compose {
                 }
                 Networking::None => {}
             }
+            for dependency in service.dependencies() {
+                ensure!(
+                    self.services.contains_key(dependency),
+                    "{}: no service {dependency}",
+                    at("depends_on")
+                );
+            }
             for mount in service.volumes.iter().flatten() {
                 if let MountSource::Volume(volume) = &mount.source {
                     ensure!(
@@ -208,6 +231,7 @@ impl Service {
             build,
             cap_add,
             cap_drop,
+            depends_on,
             environment,
             healthcheck,
             image,
@@ -240,6 +264,20 @@ impl Service {
             (None, _) => bail!("networks: give exactly one, or a network_mode"),
             (Some(_), Some(_)) => bail!("networks and network_mode exclude each other"),
         }
+    }
+
+    /// The services that have to run before this one starts.
+    pub fn dependencies(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self
+            .depends_on
+            .iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if let Ok(Networking::Of(other)) = self.networking() {
+            names.push(other);
+        }
+        names
     }
 
     /// The memory limit in bytes.
