@@ -5,13 +5,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use fmd_stack::scenario::{self, Scenario};
-use fmd_stack::testbed::Break;
+use fmd_stack::testbed::{Break, Capability};
 use fmd_stack::testbeds::Kind;
 
 const UPDATE: &str = "UPDATE_DOCS";
@@ -57,15 +57,23 @@ fn every_scenario_is_in_the_reference() {
     assert_generated("docs/reference/scenarios.md", &text);
 }
 
+/// Settings, too, have to be there before the stack starts.
+fn needs(scenario: &Scenario) -> Vec<Capability> {
+    let settings = (!scenario.settings.is_empty()).then_some(Capability::Faults);
+    let all = scenario.needs.iter().copied();
+    let needs: BTreeMap<_, _> = all
+        .chain(settings)
+        .map(|need| (need.describe(), need))
+        .collect();
+    needs.into_values().collect()
+}
+
 fn claims(all: &[&Scenario]) -> String {
     let mut text = String::from("| scenario | proves | needs | testbeds |\n|---|---|---|---|\n");
     for one in all {
-        let needs: Vec<_> = one.needs.iter().map(|need| need.describe()).collect();
-        let can = |kind: &&Kind| {
-            one.needs
-                .iter()
-                .all(|need| kind.capabilities().contains(need))
-        };
+        let needs = needs(one);
+        let words: Vec<_> = needs.iter().map(|need| need.describe()).collect();
+        let can = |kind: &&Kind| needs.iter().all(|need| kind.capabilities().contains(need));
         let testbeds: Vec<_> = Kind::value_variants()
             .iter()
             .filter(can)
@@ -80,7 +88,7 @@ fn claims(all: &[&Scenario]) -> String {
             "| `{}` | {} | {} | {testbeds} |\n",
             one.name,
             one.proves,
-            needs.join(", ")
+            words.join(", ")
         );
     }
     text
@@ -235,42 +243,18 @@ const COMMAND_LINE: &str = "docs/reference/command-line.md";
 
 #[test]
 fn every_option_is_in_the_reference() {
-    let mut offered = BTreeSet::new();
-    for args in [
-        &["--help"][..],
-        &["demo", "--help"],
-        &["test", "--help"],
-        &["clean", "--help"],
-    ] {
-        let output = support::run(args);
+    let mut text = String::new();
+    for command in ["demo", "test", "clean"] {
+        let output = support::run(&[command, "--help"]);
         assert!(output.status.success(), "{}", support::said(&output));
-        offered.extend(options(&String::from_utf8_lossy(&output.stdout)));
+        let help = String::from_utf8_lossy(&output.stdout);
+        let help: Vec<_> = help.lines().map(str::trim_end).collect();
+        text += &format!(
+            "## `fmd-stack {command}`\n\n```text\n{}\n```\n\n",
+            help.join("\n").trim()
+        );
     }
-    let described: BTreeSet<_> = read(COMMAND_LINE)
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .flat_map(options)
-        .collect();
-    assert_eq!(
-        described, offered,
-        "options in {COMMAND_LINE} (left), in --help (right)"
-    );
-}
-
-/// The long options a text names.
-fn options(text: &str) -> BTreeSet<String> {
-    let word = |rest: &str| {
-        let end = rest
-            .find(|c: char| !c.is_ascii_lowercase() && c != '-')
-            .unwrap_or(rest.len());
-        format!("--{}", &rest[..end])
-    };
-    let long = text.split(" --").skip(1);
-    let quoted = text.split("`--").skip(1);
-    long.chain(quoted)
-        .map(word)
-        .filter(|word| word.len() > 2)
-        .collect()
+    assert_generated(COMMAND_LINE, &text);
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub struct Options {
     /// Seed only the fault of this name
     #[arg(long, value_name = "NAME")]
     fault: Option<String>,
-    /// Scenarios to run at once
-    #[arg(long, value_name = "N", default_value_t = default_jobs())]
+    /// Scenarios to run at once; as many as there are cores without it
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
     jobs: usize,
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
