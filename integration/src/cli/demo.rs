@@ -1,10 +1,12 @@
 //! `fmd-stack demo`: the story of an attack, told while it happens.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::Where;
 use crate::report;
@@ -17,11 +19,31 @@ pub struct Options {
     #[command(flatten)]
     place: Where,
     /// Leave the stack up until Ctrl-C, and say how to look inside
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     keep: bool,
     /// Print one JSON object instead of the story
     #[arg(long)]
     json: bool,
+}
+
+/// The Ctrl-C that `--keep` waits for: an end as promised, no interruption.
+#[derive(Debug, Default)]
+pub struct Goodbye {
+    awaited: AtomicBool,
+    said: Notify,
+}
+
+impl Goodbye {
+    /// Tells who waits for it; false when nobody does.
+    pub fn say(&self) -> bool {
+        self.said.notify_one();
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    async fn wait(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
+        self.said.notified().await;
+    }
 }
 
 /// Tells the story, or prints it as JSON.
@@ -40,6 +62,18 @@ impl Narrator {
         }
     }
 
+    fn say_what_is_next(&self, kept: bool) {
+        if self.json {
+            return;
+        }
+        report::say("Everything the demo started has ended.");
+        if !kept {
+            report::say(
+                "`demo --keep` leaves it up to look inside; `test` proves it claim by claim.",
+            );
+        }
+    }
+
     fn quote(&self, text: &str) {
         if !self.json {
             for line in text.trim_end().lines() {
@@ -51,13 +85,15 @@ impl Narrator {
 
 /// What the demo saw.
 struct Story {
+    /// From nothing to a stack that is ready.
+    start: Duration,
     cut: Cut,
     status: JailStatus,
     log: Vec<String>,
 }
 
 /// Runs the command; an error when any part of the story does not come true.
-pub async fn run(options: Options) -> Result<bool> {
+pub async fn run(options: Options, goodbye: &Goodbye) -> Result<bool> {
     let choice = options.place.choice().await?;
     choice.prepare().await?;
     let narrator = Narrator {
@@ -76,23 +112,20 @@ pub async fn run(options: Options) -> Result<bool> {
         testbed.url()
     ));
     let story = tell(&stage, &narrator).await;
-    if let Ok(story) = &story {
-        close(&stage, &narrator, story);
+    match &story {
+        Ok(story) => close(&stage, &narrator, story),
+        Err(error) => eprintln!("fmd-stack: the story did not come true: {error:#}"),
     }
     if options.keep {
-        keep(&stage).await?;
+        keep(&stage, goodbye).await?;
     }
     stage.testbed().stop().await.context("cleaning up")?;
-    match story {
-        Ok(_) => Ok(true),
-        Err(error) => {
-            eprintln!("fmd-stack: the story did not come true: {error:#}");
-            Ok(false)
-        }
-    }
+    narrator.say_what_is_next(options.keep);
+    Ok(story.is_ok())
 }
 
 async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
+    let start = narrator.started.elapsed();
     let attacker = stage.person("attacker").await?;
     let bystander = stage.person("bystander").await?;
     bystander.register("bob").await?;
@@ -114,7 +147,7 @@ async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
     ));
     let status = stack::prove_banned(stage, &attacker, JAIL).await?;
     narrator.tell(
-        "his address is in the jail's list and in the firewall's set; 5 more tries: no answer",
+        "its address is in the jail's list and in the firewall's set; 5 more tries: no answer",
     );
     bystander.log_in("bob").await?;
     narrator.tell("bystander logs in as before");
@@ -125,6 +158,7 @@ async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
         "fail2ban-client set {JAIL} unbanip {address}: attacker is served again"
     ));
     Ok(Story {
+        start,
         cut,
         status,
         log: log
@@ -139,6 +173,7 @@ fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
         let text = json!({
             "testbed": stage.testbed().name(),
             "fmd_server": stage.testbed().fmd_server(),
+            "start_to_ready_seconds": story.start.as_secs_f64(),
             "seconds": narrator.started.elapsed().as_secs_f64(),
             "answers": story.cut.guesses.iter().map(|guess| guess.outcome.to_string()).collect::<Vec<_>>(),
             "last_failure_to_refusal_seconds": story.cut.delay().as_secs_f64(),
@@ -160,7 +195,7 @@ fn close(stage: &Stage, narrator: &Narrator, story: &Story) {
     ));
 }
 
-async fn keep(stage: &Stage) -> Result<()> {
+async fn keep(stage: &Stage, goodbye: &Goodbye) -> Result<()> {
     let testbed = stage.testbed();
     report::say("\nThe stack stays up. To look inside (as the same user):");
     for node in [
@@ -176,5 +211,6 @@ async fn keep(stage: &Stage) -> Result<()> {
         ));
     }
     report::say("Ctrl-C ends it and leaves nothing behind.");
-    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
+    goodbye.wait().await;
+    Ok(())
 }

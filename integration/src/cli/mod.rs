@@ -4,6 +4,7 @@ mod demo;
 mod test;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -138,9 +139,14 @@ fn run(command: Command) -> Result<bool> {
         .build()
         .context("starting the runtime")?;
     let result = runtime.block_on(async {
+        let goodbye = demo::Goodbye::default();
+        let mut work = pin!(dispatch(command, &goodbye));
         tokio::select! {
-            done = dispatch(command) => done,
-            signal = interrupted() => Err(anyhow::anyhow!("ended by {}", signal?)),
+            done = &mut work => done,
+            signal = interrupted() => match signal? {
+                _ if goodbye.say() => work.await,
+                signal => Err(anyhow::anyhow!("ended by {signal}")),
+            },
         }
     });
     // Dropping what ran has ended its sandboxes; a blocked thread must not hold up the exit.
@@ -148,9 +154,9 @@ fn run(command: Command) -> Result<bool> {
     result
 }
 
-async fn dispatch(command: Command) -> Result<bool> {
+async fn dispatch(command: Command, goodbye: &demo::Goodbye) -> Result<bool> {
     match command {
-        Command::Demo(options) => demo::run(options).await,
+        Command::Demo(options) => demo::run(options, goodbye).await,
         Command::Test(options) => test::run(options).await,
         Command::Client => client::main().await.map(|()| true),
         Command::Clean => clean().await.map(|()| true),

@@ -17,7 +17,7 @@ use crate::testbeds::Choice;
 pub struct Options {
     #[command(flatten)]
     place: Where,
-    /// List the scenarios and what each proves
+    /// List the scenarios and what each proves; with --faults also their faults
     #[arg(long)]
     list: bool,
     /// Run only this scenario (may be given several times)
@@ -29,8 +29,8 @@ pub struct Options {
     /// Seed only the fault of this name
     #[arg(long, value_name = "NAME")]
     fault: Option<String>,
-    /// Scenarios to run at once
-    #[arg(long, value_name = "N", default_value_t = default_jobs())]
+    /// Scenarios to run at once; as many as there are cores without it
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
     jobs: usize,
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Result<bool> {
         .into_iter()
         .partition(|scenario| named || choice.can_all(scenario.needs));
     if options.list {
-        report::out(&report::list(&fit));
+        report::out(&report::list(&fit, options.faults));
         if let Some(path) = &options.json {
             report::write_list(path, &fit)?;
         }
@@ -117,7 +117,7 @@ fn trials(scenarios: &[&'static Scenario], options: &Options) -> Result<Vec<Tria
         .collect();
     ensure!(
         !trials.is_empty(),
-        "no such fault among these scenarios; `--list --json FILE` names the faults of each"
+        "no such fault among these scenarios; `fmd-stack test --list --faults` names the faults of each"
     );
     Ok(trials)
 }

@@ -20,24 +20,28 @@ fn word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// The scenarios and what each proves.
-pub fn list(scenarios: &[&'static Scenario]) -> String {
+/// The scenarios and what each proves; `faults`: with the faults of each.
+pub fn list(scenarios: &[&'static Scenario], faults: bool) -> String {
     let width = scenarios
         .iter()
         .map(|scenario| scenario.name.len())
         .max()
         .unwrap_or(0);
-    scenarios
-        .iter()
-        .map(|one| format!("{:width$}  {}\n", one.name, one.proves))
-        .collect()
+    let mut text = String::new();
+    for one in scenarios {
+        text += &format!("{:width$}  {}\n", one.name, one.proves);
+        for fault in one.faults.iter().filter(|_| faults) {
+            text += &format!("{:width$}  · {}\n", "", fault.name);
+        }
+    }
+    text
 }
 
 /// A row per scenario: name, verdict, duration, claim; then failures and a closing line.
 pub fn table(verdicts: &[Verdict]) -> String {
     let width = verdicts
         .iter()
-        .map(|verdict| verdict.scenario.len())
+        .map(|verdict| verdict.name().len())
         .max()
         .unwrap_or(8)
         .max(8);
@@ -50,7 +54,8 @@ pub fn table(verdicts: &[Verdict]) -> String {
         let seconds = verdict.duration.as_secs_f64();
         text += &format!(
             "{:width$}  {word:7}  {seconds:5.1} s  {}\n",
-            verdict.scenario, verdict.proves
+            verdict.name(),
+            verdict.proves
         );
         for note in &verdict.notes {
             text += &format!("{:width$}                    · {note}\n", "");
