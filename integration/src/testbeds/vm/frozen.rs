@@ -180,12 +180,13 @@ impl Parts<'_> {
                 machine.last_words()
             )));
         }
-        drop(agent);
         machine
             .qmp
             .freeze(qemu::STATE)
             .await
             .context("freezing the machine")?;
+        // Not before: the agent would see its port closed.
+        drop(agent);
         machine.ended().await
     }
 }

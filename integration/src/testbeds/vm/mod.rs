@@ -10,6 +10,7 @@ mod image;
 mod keeper;
 mod qemu;
 mod qmp;
+mod rendered;
 mod services;
 mod ssh;
 mod wire;
@@ -70,7 +71,19 @@ pub struct Vm {
 /// Checks the surroundings and makes the machine, so that the first scenario doesn't pay for it.
 pub async fn prepare(fmd: &FmdServer, config: &FileTree) -> Result<()> {
     frozen::check().await?;
-    frozen::ensure(config, &program(fmd)?.0).await.map(drop)
+    let config = for_debian(config, true).await?;
+    frozen::ensure(&config, &program(fmd)?.0).await.map(drop)
+}
+
+/// The configuration as the machine can use it.
+async fn for_debian(config: &FileTree, tell: bool) -> Result<FileTree> {
+    let rootfs = image::rootfs(&howto::read()?).await?;
+    let mut config = config.clone();
+    let left_out = rendered::for_debian(&mut config, &rootfs.dir)?;
+    for line in left_out.iter().filter(|_| tell) {
+        eprintln!("Left out, since it names what only a Nix store has: {line}");
+    }
+    Ok(config)
 }
 
 /// The FMD Server to install, and how reports name it.
@@ -89,7 +102,10 @@ impl Vm {
     /// # Errors
     /// qemu or the root filesystem is missing and can't be had, the machine does not boot (its
     /// console's last lines are quoted), or a service does not start with the configuration.
-    pub async fn start(spec: Spec) -> Result<Self> {
+    pub async fn start(mut spec: Spec) -> Result<Self> {
+        frozen::check().await?;
+        spec.shipped = for_debian(&spec.shipped, false).await?;
+        spec.files = for_debian(&spec.files, false).await?;
         let (binary, name) = program(&spec.fmd_server)?;
         let frozen = frozen::ensure(&spec.shipped, &binary).await?;
         let (segment, qemu) = tokio::join!(

@@ -233,10 +233,7 @@ impl Qemu {
         let console = collect(child.stdout.take());
         let errors = collect(child.stderr.take());
         let socket = run.path().join("qmp");
-        let qmp = match await_socket(&socket, &mut child).await {
-            Ok(()) => Qmp::connect(&socket).await,
-            Err(error) => Err(error),
-        };
+        let qmp = await_socket(&socket, &mut child).await;
         let qmp = qmp.with_context(|| format!("qemu does not start: {}", text(&errors)))?;
         Ok(Self {
             child,
@@ -371,18 +368,21 @@ fn check_memory() -> Result<()> {
     Ok(())
 }
 
-async fn await_socket(socket: &Path, child: &mut Child) -> Result<()> {
+/// Connects as soon as qemu listens.
+async fn await_socket(socket: &Path, child: &mut Child) -> Result<Qmp> {
     let mut ticks = interval(Duration::from_millis(5));
-    let there = timeout(Duration::from_secs(20), async {
-        while !socket.exists() {
+    let connected = timeout(Duration::from_secs(20), async {
+        loop {
             ticks.tick().await;
+            if let Ok(stream) = UnixStream::connect(socket).await {
+                return Qmp::on(stream).await;
+            }
             if let Some(status) = child.try_wait().context("waiting for qemu")? {
                 bail!("it ended with {status}");
             }
         }
-        Ok(())
     });
-    there.await.context("it opens no control socket")?
+    connected.await.context("it opens no control socket")?
 }
 
 /// Keeps the last lines of a stream.

@@ -1,6 +1,5 @@
 //! qemu's control socket: JSON lines, see "QEMU Machine Protocol" in qemu's documentation.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,11 +21,8 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects and ends the protocol's negotiation.
-    pub async fn connect(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .context("connecting to qemu")?;
+    /// Speaks over this stream, once the protocol's negotiation is over.
+    pub async fn on(stream: UnixStream) -> Result<Self> {
         let (read, write) = stream.into_split();
         let mut qmp = Self {
             lines: BufReader::new(read).lines(),
