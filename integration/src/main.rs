@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use fmd_stack::testbeds::containers::janitor;
 use fmd_stack::testbeds::vm;
 use fmd_stack::{cli, sandbox};
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Some(sandbox::INIT) => sandbox::init_main(),
         Some(vm::KEEPER) => vm::keeper_main(),
         Some(vm::WIRE) => vm::wire_main(),
+        Some(janitor::JANITOR) => janitor::main(&args.next().unwrap_or_default().to_string_lossy()),
         _ => cli::main(),
     }
 }

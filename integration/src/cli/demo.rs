@@ -58,7 +58,7 @@ struct Story {
 
 /// Runs the command; an error when any part of the story does not come true.
 pub async fn run(options: Options) -> Result<bool> {
-    let choice = options.place.choice();
+    let choice = options.place.choice().await?;
     choice.prepare().await?;
     let narrator = Narrator {
         json: options.json,

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::client;
 use crate::rootfs;
 use crate::testbed::FmdServer;
-use crate::testbeds::{Choice, Kind};
+use crate::testbeds::{Choice, Kind, containers};
 
 /// Exit status when a scenario failed.
 const FAILED: u8 = 1;
@@ -37,7 +38,7 @@ enum Command {
     /// Carry out a plan from standard input (used on client nodes)
     #[command(hide = true)]
     Client,
-    /// Delete the root filesystems kept in the cache
+    /// Delete the root filesystems kept in the cache, and the images made from them
     Clean,
 }
 
@@ -45,8 +46,8 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Where {
     /// What the stack runs on
-    #[arg(long, value_enum, default_value = "namespaces")]
-    testbed: Kind,
+    #[arg(long, value_enum, default_value = "auto")]
+    testbed: Wanted,
     /// `embedded`, `upstream` (the image of the compose file), or the path of an FMD Server binary
     #[arg(
         long,
@@ -57,19 +58,52 @@ pub struct Where {
     /// Take the configuration from this folder (it holds an etc/) instead of the shipped one
     #[arg(long, value_name = "DIR")]
     rendered: Option<PathBuf>,
+    /// Start this compose file instead of the shipped one (testbed containers)
+    #[arg(long, value_name = "FILE")]
+    compose: Option<PathBuf>,
 }
 
 impl Where {
-    fn choice(&self) -> Choice {
+    async fn choice(&self) -> Result<Choice> {
         let fmd_server = match self.fmd_server.as_str() {
             "embedded" => FmdServer::Embedded,
             "upstream" => FmdServer::Image,
             path => FmdServer::Binary(PathBuf::from(path)),
         };
-        Choice {
-            kind: self.testbed,
+        let kind = match self.testbed {
+            Wanted::Kind(kind) => kind,
+            Wanted::Auto => Kind::that_works(&fmd_server).await?,
+        };
+        Ok(Choice {
+            kind,
             fmd_server,
             rendered: self.rendered.clone(),
+            compose: self.compose.clone(),
+        })
+    }
+}
+
+/// A kind of testbed, or the choice of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Auto,
+    Kind(Kind),
+}
+
+impl ValueEnum for Wanted {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Wanted::Auto,
+            Wanted::Kind(Kind::Namespaces),
+            Wanted::Kind(Kind::Containers),
+            Wanted::Kind(Kind::Vm),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Wanted::Auto => Some(PossibleValue::new("auto").help("Namespaces, or else containers")),
+            Wanted::Kind(kind) => kind.to_possible_value(),
         }
     }
 }
@@ -120,8 +154,16 @@ async fn dispatch(command: Command) -> Result<bool> {
         Command::Demo(options) => demo::run(options).await,
         Command::Test(options) => test::run(options).await,
         Command::Client => client::main().await.map(|()| true),
-        Command::Clean => rootfs::clean().await.map(|()| true),
+        Command::Clean => clean().await.map(|()| true),
     }
+}
+
+/// Deletes what is kept from run to run.
+async fn clean() -> Result<()> {
+    if containers::check().await.is_ok() {
+        containers::clean().await?;
+    }
+    rootfs::clean().await
 }
 
 /// Waits for Ctrl-C or SIGTERM.

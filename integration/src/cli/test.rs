@@ -50,7 +50,7 @@ type Trial = (&'static Scenario, Option<&'static Fault>);
 /// Runs the command; `Ok(false)` when a scenario failed or a fault was not noticed.
 pub async fn run(options: Options) -> Result<bool> {
     let chosen = choose(&options.scenarios)?;
-    let choice = options.place.choice();
+    let choice = options.place.choice().await?;
     // A scenario named by hand runs, and fails, even where the testbed can't do what it needs.
     let named = !options.scenarios.is_empty();
     let (fit, unfit): (Vec<_>, Vec<_>) = chosen

@@ -92,7 +92,8 @@ pub async fn clean() -> Result<()> {
     Ok(())
 }
 
-fn key(recipe: &Recipe) -> String {
+/// The name of a recipe's result, which tells what is in it.
+pub fn key(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
     let fixed = [FORMAT, std::env::consts::ARCH, recipe.suite, &recipe.script];
     for part in fixed.iter().chain(recipe.packages) {

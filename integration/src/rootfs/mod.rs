@@ -10,7 +10,7 @@ mod tools;
 
 use std::path::PathBuf;
 
-pub use cache::{clean, ensure, folder};
+pub use cache::{clean, ensure, folder, key};
 pub use tools::find;
 
 /// What is in a root filesystem.

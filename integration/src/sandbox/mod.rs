@@ -167,6 +167,12 @@ impl Sandbox {
     }
 }
 
+/// Whether this kernel and this user can have a sandbox; the error says what forbids it.
+pub async fn probe() -> Result<()> {
+    check_ids()?;
+    run_as_inner_root(&["true"], Path::new("/"), &[]).await
+}
+
 /// Runs a command as root of a fresh user and mount namespace, in the folder `cwd`.
 ///
 /// For files that belong to subordinate ids: unpacking, deleting, making a disk from them.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::doors::INVITATION;
 use crate::client::{Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests};
-use crate::testbed::{Command, Node, Testbed};
+use crate::testbed::{Command, Node, Outsider, Testbed, Way};
 
 /// A client node and the URL under which it reaches FMD Server.
 #[derive(Clone)]
@@ -37,6 +37,18 @@ impl Person {
             url: testbed.url(),
             address,
             url_v6: testbed.url_v6().ok(),
+        })
+    }
+
+    /// A person outside the stack's networks, who comes to a published port.
+    pub async fn outside(testbed: &dyn Testbed, name: &str, way: Way) -> Result<Self> {
+        let Outsider { node, url } = testbed.outsider(name, way).await?;
+        let address = IpAddr::V4(node.addresses().v4);
+        Ok(Self {
+            node,
+            url,
+            address,
+            url_v6: None,
         })
     }
 

@@ -9,6 +9,7 @@ mod node;
 mod spec;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -99,6 +100,24 @@ impl Capability {
     }
 }
 
+/// How a client outside the stack's networks comes to a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Through the host as a router: its packets keep its address.
+    Routed,
+    /// Through the container engine's user-land proxy, where the engine has one: nginx sees the
+    /// engine's gateway.
+    Proxied,
+}
+
+/// A client outside the stack's networks.
+pub struct Outsider {
+    /// The client.
+    pub node: Arc<dyn Node>,
+    /// The base URL under which it reaches the published port.
+    pub url: String,
+}
+
 /// A running stack with its server and its clients.
 #[async_trait]
 pub trait Testbed: Send + Sync {
@@ -123,6 +142,23 @@ pub trait Testbed: Send + Sync {
 
     /// The client of this name, made at first use.
     async fn client(&self, name: &str) -> Result<Arc<dyn Node>>;
+
+    /// A client that reaches nginx only through a published port, from outside the stack's networks.
+    ///
+    /// # Errors
+    /// The testbed lacks [`Capability::PublishedPort`].
+    async fn outsider(&self, name: &str, way: Way) -> Result<Outsider> {
+        anyhow::bail!(
+            "testbed {} publishes no port for {name} to come to ({way:?})",
+            self.name()
+        )
+    }
+
+    /// The address under which FMD Server reaches a client, for example to push to it. Where FMD
+    /// Server has a network of its own, the client joins it.
+    async fn facing_fmd_server(&self, client: &str) -> Result<IpAddr> {
+        Ok(IpAddr::V4(self.client(client).await?.addresses().v4))
+    }
 
     /// Starts, stops, restarts or kills a service.
     async fn control(&self, service: Service, action: Action) -> Result<()>;

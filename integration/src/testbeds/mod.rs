@@ -1,5 +1,6 @@
 //! The testbeds, and the choice between them.
 
+pub mod containers;
 pub mod namespaces;
 mod program;
 mod segment;
@@ -8,9 +9,10 @@ pub mod vm;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::rootfs;
+use crate::sandbox;
 use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
 
 /// A kind of testbed.
@@ -20,6 +22,8 @@ pub enum Kind {
     Namespaces,
     /// A virtual machine with Debian and systemd, emulated where it must be.
     Vm,
+    /// The bundle of `containers/compose.yaml` on a container engine.
+    Containers,
 }
 
 impl Kind {
@@ -28,7 +32,30 @@ impl Kind {
         match self {
             Kind::Namespaces => namespaces::CAPABILITIES,
             Kind::Vm => vm::CAPABILITIES,
+            Kind::Containers => containers::CAPABILITIES,
         }
+    }
+}
+
+impl Kind {
+    /// Namespaces, or containers where those can't be had.
+    ///
+    /// # Errors
+    /// Neither works here; both reasons are given.
+    pub async fn that_works(fmd_server: &FmdServer) -> Result<Self> {
+        let refused = match fmd_server {
+            FmdServer::Image => anyhow::anyhow!("--fmd-server upstream is an image"),
+            _ => match sandbox::probe().await {
+                Ok(()) => return Ok(Kind::Namespaces),
+                Err(refused) => refused,
+            },
+        };
+        let engine = containers::check().await;
+        engine.with_context(|| {
+            format!("neither testbed works here. Namespaces: {refused:#}. Containers")
+        })?;
+        eprintln!("Testbed containers instead of namespaces: {refused:#}");
+        Ok(Kind::Containers)
     }
 }
 
@@ -37,6 +64,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Kind::Namespaces => "namespaces",
             Kind::Vm => "vm",
+            Kind::Containers => "containers",
         })
     }
 }
@@ -50,6 +78,8 @@ pub struct Choice {
     pub fmd_server: FmdServer,
     /// A rendered configuration tree instead of the overlay.
     pub rendered: Option<PathBuf>,
+    /// Another compose file than the shipped one (containers testbed only).
+    pub compose: Option<PathBuf>,
 }
 
 impl Choice {
@@ -79,6 +109,9 @@ impl Choice {
                 rootfs::ensure(&rootfs::STACK).await.map(drop)
             }
             Kind::Vm => vm::prepare(&self.fmd_server, &self.spec("prepare")?.shipped).await,
+            Kind::Containers => {
+                containers::prepare(&self.fmd_server, self.compose.as_deref()).await
+            }
         }
     }
 
@@ -87,6 +120,9 @@ impl Choice {
         match self.kind {
             Kind::Namespaces => Ok(Box::new(namespaces::Namespaces::start(spec).await?)),
             Kind::Vm => Ok(Box::new(vm::Vm::start(spec).await?)),
+            Kind::Containers => Ok(Box::new(
+                containers::Containers::start(spec, self.compose.as_deref()).await?,
+            )),
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Zoned;
 
 use super::Level;
 
+/// Where syslog usually is, and where Go's `log/syslog` looks after that
+/// (`go/src/log/syslog/syslog_unix.go`): a container can't always have the first.
+const USUAL: &str = "/dev/log";
+const FALLBACKS: &[&str] = &["/var/run/syslog", "/var/run/log"];
 /// The tag jails select on.
 const TAG: &str = "fmd-server";
 /// Facility "user" in its place of the priority.
@@ -130,11 +134,21 @@ impl Syslog {
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<UnixDatagram> {
+fn open(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    socket.connect(path)?;
-    Ok(socket)
+    let Err(error) = socket.connect(path) else {
+        return Ok(socket);
+    };
+    let elsewhere = if path == Path::new(USUAL) {
+        FALLBACKS
+    } else {
+        &[]
+    };
+    match elsewhere.iter().any(|path| socket.connect(path).is_ok()) {
+        true => Ok(socket),
+        false => Err(error),
+    }
 }
 
 fn is_too_long(error: &io::Error) -> bool {

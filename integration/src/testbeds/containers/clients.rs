@@ -1,0 +1,303 @@
+//! Clients: containers on nginx's network, and outside of it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result, ensure};
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, NetworkConnectRequest,
+    NetworkCreateRequest, NetworkingConfig,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+};
+use futures::{StreamExt, TryStreamExt};
+
+use super::engine::explain;
+use super::launch::{Run, random_bits};
+use super::node::{ContainerNode, User};
+use crate::testbed::{Addresses, Way};
+
+/// The network of nginx and its clients, and that of FMD Server (`compose.yaml`).
+pub const FRONT: &str = "front";
+pub const PUSH: &str = "push";
+
+/// A network that nginx is not on.
+const OUTSIDE: &str = "outside";
+
+/// The IPv6 addresses of a run: a /48 of the range for private use (RFC 4193).
+#[derive(Debug, Clone, Copy)]
+pub struct Prefix([u16; 3]);
+
+impl Prefix {
+    /// A prefix that no other run has.
+    pub fn random() -> Result<Self> {
+        let (high, low) = (random_bits()?, random_bits()?);
+        let halves = |bits: u32| [(bits >> 16) as u16, (bits & 0xffff) as u16];
+        let ([first, second], [third, _]) = (halves(high), halves(low));
+        Ok(Self([0xfd00 | (first & 0xff), second, third]))
+    }
+
+    /// As the engine takes it.
+    pub fn network(self) -> String {
+        let [a, b, c] = self.0;
+        format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+    }
+
+    /// The address of a client, which has a /64 of its own.
+    fn client(self, number: u16) -> Ipv6Addr {
+        let [a, b, c] = self.0;
+        Ipv6Addr::new(a, b, c, number, 0, 0, 0, number)
+    }
+}
+
+/// Makes client containers for a run.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    pub docker: Docker,
+    pub run: Run,
+    pub prefix: Prefix,
+    /// The image they all run from.
+    pub image: String,
+}
+
+impl Clients {
+    /// A client on nginx's network.
+    pub async fn join(&self, name: &str, number: u16) -> Result<ContainerNode> {
+        let network = self.run.full(FRONT);
+        let address = EndpointIpamConfig {
+            ipv6_address: Some(self.prefix.client(number).to_string()),
+            ..Default::default()
+        };
+        let endpoint = EndpointSettings {
+            ipam_config: Some(address),
+            ..Default::default()
+        };
+        let networking = NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
+        };
+        let container = self.start(name, &network, Some(networking)).await?;
+        let addresses = addresses(&self.docker, &container, &network).await?;
+        Ok(self.node(name, container, addresses))
+    }
+
+    /// A client that comes to the published port `port` from elsewhere; its URL is the second value.
+    pub async fn outsider(
+        &self,
+        name: &str,
+        way: Way,
+        port: u16,
+    ) -> Result<(ContainerNode, String)> {
+        match way {
+            Way::Proxied => self.proxied(name, port).await,
+            Way::Routed => self.routed(name, port).await,
+        }
+    }
+
+    /// On another of the engine's networks, from which engines lead to published ports through
+    /// their user-land proxy, if they have one.
+    async fn proxied(&self, name: &str, port: u16) -> Result<(ContainerNode, String)> {
+        let network = self.run.full(OUTSIDE);
+        let request = NetworkCreateRequest {
+            name: network.clone(),
+            labels: Some(self.run.labels()?),
+            ..Default::default()
+        };
+        self.docker
+            .create_network(request)
+            .await
+            .map_err(|error| explain(&error, "making the outside network"))?;
+        let container = self.start(name, &network, None).await?;
+        let gateway = endpoint(&self.docker, &container, &network)
+            .await?
+            .gateway
+            .context("no gateway")?;
+        let addresses = addresses(&self.docker, &container, &network).await?;
+        Ok((
+            self.node(name, container, addresses),
+            format!("http://{gateway}:{port}"),
+        ))
+    }
+
+    /// Behind the host as a router, like a machine on the internet: its packets keep its address.
+    ///
+    /// The host gets one interface for it (RFC 2544 addresses), which ends with the client's
+    /// container. Rights on the network of the host are held by a helper for as long as that takes.
+    async fn routed(&self, name: &str, port: u16) -> Result<(ContainerNode, String)> {
+        let container = self.start(name, "none", None).await?;
+        let bits = random_bits()?;
+        let [_, _, third, fourth] = bits.to_be_bytes();
+        let host = Ipv4Addr::new(198, 18, third, fourth & 0xfc | 1);
+        let client = Ipv4Addr::new(198, 18, third, fourth & 0xfc | 2);
+        let interface = format!("fmd{bits:08x}");
+        let pid = format!("container:{container}");
+        let link = format!(
+            "ip link add {interface} type veth peer name eth0 netns 1 && ip addr add {host}/30 dev {interface} && \
+             ip link set {interface} up"
+        );
+        self.help("link", &link, "host", Some(&pid))
+            .await
+            .context("linking the client to the host")?;
+        let address = format!(
+            "ip addr add {client}/30 dev eth0 && ip link set eth0 up && ip route add default via {host}"
+        );
+        self.help("address", &address, &pid, None)
+            .await
+            .context("addressing the client")?;
+        let node = self.node(
+            name,
+            container,
+            Addresses {
+                v4: client,
+                v6: None,
+            },
+        );
+        Ok((node, format!("http://{host}:{port}")))
+    }
+
+    /// Puts a client on FMD Server's network too, and tells its address there.
+    pub async fn face_fmd_server(&self, client: &ContainerNode) -> Result<IpAddr> {
+        let network = self.run.full(PUSH);
+        let request = NetworkConnectRequest {
+            container: client.container.clone(),
+            ..Default::default()
+        };
+        let connected = self.docker.connect_network(&network, request).await;
+        connected.map_err(|error| {
+            explain(
+                &error,
+                &format!("connecting {} to network {PUSH}", client.name),
+            )
+        })?;
+        Ok(IpAddr::V4(
+            addresses(&self.docker, &client.container, &network)
+                .await?
+                .v4,
+        ))
+    }
+
+    fn node(&self, name: &str, container: String, addresses: Addresses) -> ContainerNode {
+        ContainerNode {
+            docker: self.docker.clone(),
+            name: name.to_owned(),
+            container,
+            addresses,
+            user: User::Root,
+        }
+    }
+
+    /// A container that does nothing by itself, without any capability.
+    async fn start(
+        &self,
+        name: &str,
+        network: &str,
+        networking: Option<NetworkingConfig>,
+    ) -> Result<String> {
+        let host = HostConfig {
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            init: Some(true),
+            network_mode: Some(network.to_owned()),
+            ..Default::default()
+        };
+        let body = ContainerCreateBody {
+            entrypoint: Some(["sleep", "infinity"].map(str::to_owned).to_vec()),
+            cmd: Some(Vec::new()),
+            networking_config: networking,
+            ..self.body(host)?
+        };
+        self.create(&self.run.full(name), body)
+            .await
+            .with_context(|| format!("client {name}"))
+    }
+
+    fn body(&self, host: HostConfig) -> Result<ContainerCreateBody> {
+        Ok(ContainerCreateBody {
+            image: Some(self.image.clone()),
+            user: Some("0".to_owned()),
+            labels: Some(self.run.labels()?),
+            host_config: Some(host),
+            ..Default::default()
+        })
+    }
+
+    async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let created = self.docker.create_container(Some(options), body).await;
+        let id = created
+            .map_err(|error| explain(&error, "creating its container"))?
+            .id;
+        let started = self
+            .docker
+            .start_container(&id, None::<StartContainerOptions>)
+            .await;
+        started.map_err(|error| explain(&error, "starting its container"))?;
+        Ok(name.to_owned())
+    }
+
+    /// Runs a script to its end in a container that may change the network it is on.
+    async fn help(&self, name: &str, script: &str, network: &str, pid: Option<&str>) -> Result<()> {
+        let host = HostConfig {
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(vec!["NET_ADMIN".to_owned()]),
+            network_mode: Some(network.to_owned()),
+            pid_mode: pid.map(str::to_owned),
+            ..Default::default()
+        };
+        let body = ContainerCreateBody {
+            entrypoint: Some(["sh", "-euc", script].map(str::to_owned).to_vec()),
+            cmd: Some(Vec::new()),
+            ..self.body(host)?
+        };
+        let container = self
+            .create(
+                &self.run.full(&format!("{name}-{:08x}", random_bits()?)),
+                body,
+            )
+            .await?;
+        // An exit status other than 0 comes as an error, of which the output says more.
+        let ended = self
+            .docker
+            .wait_container(&container, None::<WaitContainerOptions>)
+            .next()
+            .await;
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();
+        let output: Vec<_> = self
+            .docker
+            .logs(&container, Some(options))
+            .try_collect()
+            .await?;
+        let output: String = output.iter().map(ToString::to_string).collect();
+        ensure!(
+            matches!(ended, Some(Ok(_))),
+            "`{script}`: {}",
+            output.trim()
+        );
+        Ok(())
+    }
+}
+
+/// A container's addresses on a network.
+pub async fn addresses(docker: &Docker, container: &str, network: &str) -> Result<Addresses> {
+    let endpoint = endpoint(docker, container, network).await?;
+    let v4 = endpoint.ip_address.unwrap_or_default();
+    let v4 = v4
+        .parse()
+        .with_context(|| format!("{container} has no IPv4 address on {network}: {v4:?}"))?;
+    Ok(Addresses {
+        v4,
+        v6: endpoint.global_ipv6_address.and_then(|v6| v6.parse().ok()),
+    })
+}
+
+async fn endpoint(docker: &Docker, container: &str, network: &str) -> Result<EndpointSettings> {
+    let found = docker.inspect_container(container, None).await;
+    let found = found.map_err(|error| explain(&error, &format!("looking at {container}")))?;
+    let mut networks = found
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    networks
+        .remove(network)
+        .with_context(|| format!("{container} is not on {network}"))
+}

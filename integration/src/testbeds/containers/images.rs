@@ -1,0 +1,402 @@
+//! The images of a run: found under a name that tells their content, or built.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use bollard::Docker;
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+
+use super::compose::{Build, Compose};
+use super::engine::explain;
+use super::project::{self, Bundle};
+use crate::rootfs;
+use crate::testbed::FmdServer;
+
+/// Marks images that the suite made for itself.
+const MADE_BY_SUITE: &str = "fmd-stack.suite";
+
+/// The root filesystem, where no registry has Debian's image.
+const BASE: &str = "fmd-stack/base";
+
+/// The suite's own binary: the clients, and the embedded FMD Server.
+const SUITE: &str = "fmd-stack/suite";
+
+/// Another FMD Server binary.
+const BINARY: &str = "fmd-stack/fmd-server";
+
+/// How the suite's binary and FMD Server get into an image.
+const BINARY_CONTAINERFILE: &str = "fmd-embedded/Containerfile";
+
+/// A registry that does not answer within this time can't be reached.
+const PULL_WITHIN: Duration = Duration::from_secs(120);
+
+/// Images that no run has needed for so long are removed.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The compose file with the run's variables in it, and the images it names in place.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub compose: Compose,
+    /// The image of the clients.
+    pub suite: String,
+    /// Which FMD Server runs, for reports.
+    pub fmd_server: String,
+}
+
+/// Finds or builds every image, one process at a time.
+///
+/// `subnet` is the IPv6 range of nginx's network.
+///
+/// # Errors
+/// An image can be neither found nor pulled nor built; the compose file is wrong.
+pub async fn prepare(
+    docker: &Docker,
+    bundle: &Bundle,
+    fmd_server: &FmdServer,
+    subnet: &str,
+) -> Result<Prepared> {
+    // Before anything is built: an error in the file is told at once.
+    Compose::parse(&bundle.name, &bundle.compose, &BTreeMap::new())?;
+    let _lock = lock().await?;
+    let base = base(docker, bundle).await?;
+    let suite_binary = std::env::current_exe().context("finding the suite's own binary")?;
+    let suite = binary_image(docker, bundle, &base, SUITE, &suite_binary).await?;
+    let mut variables = ports();
+    variables.insert("FMD_SUBNET_V6".to_owned(), subnet.to_owned());
+    variables.insert("FMD_STACK_BASE".to_owned(), base.clone());
+    variables.insert(
+        "FMD_STACK_VERSION".to_owned(),
+        format!("suite-{}", hash(&[&bundle.hash(), &base])),
+    );
+    match fmd_server {
+        FmdServer::Embedded => drop(variables.insert("FMD_SERVER_IMAGE".to_owned(), suite.clone())),
+        FmdServer::Binary(path) => {
+            let image = binary_image(docker, bundle, &base, BINARY, path).await?;
+            variables.insert("FMD_SERVER_IMAGE".to_owned(), image);
+        }
+        FmdServer::Image => {}
+    }
+    let compose = Compose::parse(&bundle.name, &bundle.compose, &variables)?;
+    for (name, service) in &compose.services {
+        let image = service.image.as_deref().context("no image")?;
+        match &service.build {
+            Some(build) => build_image(docker, image, build, bundle.context()?).await?,
+            None => pull(docker, image)
+                .await
+                .with_context(|| format!("the image of {name}"))?,
+        }
+    }
+    retire(docker).await;
+    let fmd_server = describe(fmd_server, &compose)?;
+    Ok(Prepared {
+        compose,
+        suite,
+        fmd_server,
+    })
+}
+
+fn describe(fmd_server: &FmdServer, compose: &Compose) -> Result<String> {
+    Ok(match fmd_server {
+        FmdServer::Embedded => {
+            format!(
+                "fmd-embedded {}, standing in for the compose file's image",
+                env!("CARGO_PKG_VERSION")
+            )
+        }
+        FmdServer::Binary(path) => format!("FMD Server from {}", path.display()),
+        FmdServer::Image => compose
+            .service("fmd-server")?
+            .image
+            .clone()
+            .unwrap_or_default(),
+    })
+}
+
+/// The published ports: chosen by the engine, unless the caller's environment names them.
+fn ports() -> BTreeMap<String, String> {
+    let port = |name: &str| {
+        (
+            name.to_owned(),
+            std::env::var(name).unwrap_or_else(|_| "0".to_owned()),
+        )
+    };
+    BTreeMap::from(["FMD_HTTP_PORT", "FMD_HTTPS_PORT"].map(port))
+}
+
+/// Two processes building the same image would do it twice.
+async fn lock() -> Result<Flock<File>> {
+    let path = rootfs::folder()?.join("images.lock");
+    tokio::task::spawn_blocking(move || {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("making {}", parent.display()))?;
+        }
+        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .context("waiting for the images")
+    })
+    .await
+    .context("waiting for the images")?
+}
+
+/// The image that the others build on: the compose file's, or the suite's root filesystem.
+async fn base(docker: &Docker, bundle: &Bundle) -> Result<String> {
+    if let Some(named) = std::env::var("FMD_STACK_BASE")
+        .ok()
+        .filter(|name| !name.is_empty())
+    {
+        pull(docker, &named).await.context("FMD_STACK_BASE")?;
+        return Ok(named);
+    }
+    let compose = Compose::parse(&bundle.name, &bundle.compose, &BTreeMap::new())?;
+    let mut bases = compose
+        .services
+        .values()
+        .filter_map(|service| service.build.as_ref()?.args.get("BASE"));
+    let debian = bases.next().context("no service is built from a BASE")?;
+    let imported = format!("{BASE}:{}", rootfs::key(&rootfs::STACK));
+    for image in [debian, &imported] {
+        if exists(docker, image).await? {
+            return Ok(image.clone());
+        }
+    }
+    if let Err(error) = pull(docker, debian).await {
+        eprintln!(
+            "No {debian} from a registry ({}): using the suite's own root filesystem.",
+            error.root_cause()
+        );
+        import(docker, &imported).await?;
+        return Ok(imported);
+    }
+    Ok(debian.clone())
+}
+
+async fn exists(docker: &Docker, image: &str) -> Result<bool> {
+    match docker.inspect_image(image).await {
+        Ok(_) => Ok(true),
+        Err(bollard::errors::Error::DockerResponseServerError {
+            status_code: 404, ..
+        }) => Ok(false),
+        Err(error) => Err(explain(&error, &format!("looking for image {image}"))),
+    }
+}
+
+/// Makes sure that an image is there.
+async fn pull(docker: &Docker, image: &str) -> Result<()> {
+    if exists(docker, image).await? {
+        return Ok(());
+    }
+    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let options = CreateImageOptionsBuilder::new()
+        .from_image(name)
+        .tag(tag)
+        .build();
+    eprintln!("Pulling {image}");
+    let pulling = docker
+        .create_image(Some(options), None, None)
+        .try_for_each(|_| async { Ok(()) });
+    let way_out = "reach its registry, `docker load` the image from elsewhere, or leave out --fmd-server upstream";
+    match tokio::time::timeout(PULL_WITHIN, pulling).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            Err(explain(&error, "pulling it").context(format!("{image} is not here: {way_out}")))
+        }
+        Err(_) => bail!(
+            "{image} is not here and was not pulled within {} s: {way_out}",
+            PULL_WITHIN.as_secs()
+        ),
+    }
+}
+
+/// Imports the root filesystem of the namespaces testbed as an image.
+async fn import(docker: &Docker, image: &str) -> Result<()> {
+    let rootfs = rootfs::ensure(&rootfs::STACK).await?;
+    let file = tokio::fs::File::open(&rootfs.tar)
+        .await
+        .with_context(|| format!("opening {}", rootfs.tar.display()))?;
+    let (repo, tag) = image.split_once(':').context("an image without a tag")?;
+    let label = format!("LABEL {MADE_BY_SUITE}=base");
+    let options = CreateImageOptionsBuilder::new()
+        .from_src("-")
+        .repo(repo)
+        .tag(tag)
+        .changes(vec![label])
+        .build();
+    let body = bollard::body_try_stream(chunks(file));
+    let importing = docker
+        .create_image(Some(options), Some(body), None)
+        .try_for_each(|_| async { Ok(()) });
+    importing
+        .await
+        .map_err(|error| explain(&error, &format!("importing {}", rootfs.tar.display())))
+}
+
+fn chunks(file: tokio::fs::File) -> impl Stream<Item = std::io::Result<Bytes>> {
+    futures::stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; 1 << 20];
+        let read = file.read(&mut chunk).await?;
+        chunk.truncate(read);
+        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
+    })
+}
+
+/// The image of a program, which is in it under `/usr/bin/fmd-server`.
+async fn binary_image(
+    docker: &Docker,
+    bundle: &Bundle,
+    base: &str,
+    repo: &str,
+    program: &Path,
+) -> Result<String> {
+    let meta = program
+        .metadata()
+        .with_context(|| format!("--fmd-server {}: no such program", program.display()))?;
+    let changed = meta
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    let containerfile = bundle.text(BINARY_CONTAINERFILE)?;
+    let path = program.to_string_lossy();
+    // Hashing the program itself would take longer than the rest of a start.
+    let state = format!("{} {}", meta.len(), changed.as_nanos());
+    let image = format!(
+        "{repo}:suite-{}",
+        hash(&[&containerfile, base, &path, &state])
+    );
+    if !exists(docker, &image).await? {
+        let bytes = tokio::fs::read(program)
+            .await
+            .with_context(|| format!("reading {}", program.display()))?;
+        let mut tar = tar::Builder::new(Vec::new());
+        project::append(
+            &mut tar,
+            BINARY_CONTAINERFILE,
+            0o644,
+            containerfile.as_bytes(),
+        )?;
+        project::append(&mut tar, "fmd-server", 0o755, &bytes)?;
+        let args = BTreeMap::from([("BASE".to_owned(), base.to_owned())]);
+        let build = Build {
+            context: ".".to_owned(),
+            dockerfile: BINARY_CONTAINERFILE.to_owned(),
+            args,
+        };
+        build_image(
+            docker,
+            &image,
+            &build,
+            tar.into_inner().context("writing a build context")?,
+        )
+        .await?;
+    }
+    Ok(image)
+}
+
+/// Builds an image unless it is there; its name tells its content.
+async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u8>) -> Result<()> {
+    if exists(docker, image).await? {
+        return Ok(());
+    }
+    eprintln!("Building image {image}");
+    let args: HashMap<_, _> = build.args.clone().into_iter().collect();
+    let labels = HashMap::from([(MADE_BY_SUITE, "image")]);
+    let options = BuildImageOptionsBuilder::new()
+        .dockerfile(&build.dockerfile)
+        .t(image)
+        .buildargs(&args)
+        .labels(&labels)
+        .rm(true)
+        .forcerm(true)
+        .build();
+    let body = bollard::body_full(Bytes::from(context));
+    let mut steps = docker.build_image(options, None, Some(body));
+    let mut log = String::new();
+    while let Some(step) = steps.next().await {
+        let failed = |error: String| {
+            anyhow::anyhow!(
+                "building {image}: {error}\n{}",
+                crate::testbed::last_lines(&log, 12)
+            )
+        };
+        match step {
+            Ok(info) => {
+                if let Some(error) = info.error_detail {
+                    return Err(failed(error.message.unwrap_or_default()));
+                }
+                log.push_str(&info.stream.unwrap_or_default());
+            }
+            Err(error) => return Err(failed(explain(&error, "the engine").to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Removes images that the suite made long ago; one that is in use stays.
+async fn retire(docker: &Docker) {
+    let filter = HashMap::from([("label", vec![MADE_BY_SUITE])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filter).build();
+    let Ok(images) = docker.list_images(Some(options)).await else {
+        return;
+    };
+    let now = std::time::SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    for image in images {
+        let age = now.saturating_sub(u64::try_from(image.created).unwrap_or(now));
+        if age > KEPT_FOR.as_secs() {
+            remove_image(docker, &image.id).await;
+        }
+    }
+}
+
+async fn remove_image(docker: &Docker, id: &str) {
+    let options = RemoveImageOptionsBuilder::new().force(false).build();
+    // Refused while a container uses it, which is as it should be.
+    let _ = docker.remove_image(id, Some(options), None).await;
+}
+
+/// Removes every image that the suite made for itself.
+pub async fn clean(docker: &Docker) -> Result<()> {
+    let filter = HashMap::from([("label", vec![MADE_BY_SUITE])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filter).build();
+    let images = docker
+        .list_images(Some(options))
+        .await
+        .context("listing images")?;
+    // The base last: it can't go before what was built on it.
+    let (bases, built): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| {
+        image
+            .labels
+            .get(MADE_BY_SUITE)
+            .is_some_and(|kind| kind == "base")
+    });
+    for image in built.into_iter().chain(bases) {
+        for name in &image.repo_tags {
+            remove_image(docker, name).await;
+        }
+    }
+    Ok(())
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    project::short(hash)
+}

@@ -1,0 +1,113 @@
+//! A process that cleans up when this one can't any more.
+//!
+//! Whatever ends the suite, Ctrl-C, SIGTERM, a panic, SIGKILL, closes the pipe on which the janitor
+//! waits; it then removes everything its parent made. A signal handler could not do that after
+//! SIGKILL, and testcontainers' watchdog knows neither networks nor volumes and waits 10 s for each
+//! container.
+
+use std::io::{BufRead, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+
+use super::engine;
+use super::owner::Owner;
+use super::project;
+use super::sweep::{self, Mark};
+
+/// The word by which the suite's binary becomes a janitor; the owner's label follows.
+pub const JANITOR: &str = "janitor";
+
+/// A request that was under way is carried out within this time.
+const LOOK_FOR: Duration = Duration::from_secs(1);
+
+/// Distance between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The way to the janitor of this process; it stays open for as long as the process lives.
+static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+
+/// Starts the janitor of this process unless there is one.
+pub fn hire() -> Result<()> {
+    static HIRING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = HIRING.lock();
+    if PIPE.get().is_some() {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("finding the suite's own binary")?;
+    let mut child = Command::new(program)
+        .args([JANITOR, &Owner::this()?.label()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        // A group of its own: Ctrl-C at a terminal reaches whole groups.
+        .process_group(0)
+        .spawn()
+        .context("starting the janitor")?;
+    let pipe = child
+        .stdin
+        .take()
+        .context("the janitor has no standard input")?;
+    let _ = PIPE.set(Mutex::new(pipe));
+    Ok(())
+}
+
+/// Has the janitor remove a run, without waiting for it.
+pub fn dismiss(run: &str) {
+    if let Some(Ok(mut pipe)) = PIPE.get().map(Mutex::lock) {
+        // A janitor that is gone is what the sweep at the next start is for.
+        let _ = writeln!(pipe, "{run}");
+    }
+}
+
+/// The janitor's own life: runs to remove, a line each, and at the end all that is left.
+pub fn main(owner: &str) -> ExitCode {
+    match clean(owner) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fmd-stack: cleaning up: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is meant for the suite must not end its janitor.
+fn block_signals() -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals.thread_block().context("blocking signals")
+}
+
+fn clean(owner: &str) -> Result<()> {
+    block_signals()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    for run in std::io::stdin().lock().lines() {
+        let run = run.context("reading from the suite")?;
+        runtime
+            .block_on(async { sweep::remove(&engine::connect().await?, &Mark::run(&run)).await })?;
+        project::remove(&run);
+    }
+    runtime.block_on(last_pass(owner))?;
+    if let Some(owner) = Owner::parse(owner) {
+        project::remove_all(&owner);
+    }
+    Ok(())
+}
+
+/// Looks for a while: the engine may still have been making something when the suite ended.
+async fn last_pass(owner: &str) -> Result<()> {
+    let docker = engine::connect().await?;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let end = Instant::now() + LOOK_FOR;
+    while Instant::now() < end {
+        ticks.tick().await;
+        sweep::remove(&docker, &Mark::owner(owner)).await?;
+    }
+    Ok(())
+}

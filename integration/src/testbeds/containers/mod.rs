@@ -1,0 +1,325 @@
+//! The testbed `containers`: the bundle of `containers/compose.yaml`, as it is shipped.
+//!
+//! Everything a run makes is labelled with its process and its run (see [`owner`]) and is removed by
+//! [`Testbed::stop`], or by the [`janitor`] when the process ends in another way.
+
+mod boot;
+mod clients;
+mod compose;
+mod engine;
+mod images;
+pub mod janitor;
+mod launch;
+mod node;
+mod owner;
+mod project;
+mod services;
+mod sweep;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bollard::Docker;
+use futures::future::{join_all, try_join_all};
+use testcontainers::{ContainerAsync, GenericImage};
+use tokio::sync::Mutex;
+
+use crate::testbed::{
+    Action, Addresses, Capability, FmdServer, Node, Outsider, Service, Spec, Testbed, Way,
+};
+use clients::{Clients, FRONT, PUSH, Prefix, addresses};
+use compose::Compose;
+use images::Prepared;
+use launch::{Launch, Run};
+use node::ContainerNode;
+use project::{Bundle, Project};
+use services::Services;
+use sweep::Mark;
+
+/// What this testbed can do beyond the common ground.
+pub const CAPABILITIES: &[Capability] = &[
+    Capability::ServiceControl,
+    Capability::PublishedPort,
+    Capability::Faults,
+];
+
+/// The first client's number; the server and the gateway have lower ones.
+const FIRST_CLIENT: u16 = 10;
+
+/// A running bundle and its clients.
+pub struct Containers {
+    docker: Docker,
+    run: Run,
+    compose: Compose,
+    services: Services,
+    /// FMD Server's address on the network where only it is.
+    fmd_address: Addresses,
+    fmd_server: String,
+    clients: Clients,
+    joined: Mutex<HashMap<String, Arc<ContainerNode>>>,
+    /// Dropped in this order: containers, and then what they were on.
+    handles: Mutex<Vec<ContainerAsync<GenericImage>>>,
+    cleanup: Cleanup,
+    _project: Project,
+}
+
+/// Has the janitor remove a run unless that has been done.
+struct Cleanup {
+    run: String,
+    done: std::sync::atomic::AtomicBool,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if !self.done.load(std::sync::atomic::Ordering::SeqCst) {
+            janitor::dismiss(&self.run);
+        }
+    }
+}
+
+/// Whether an engine answers that this testbed can use.
+pub async fn check() -> Result<()> {
+    engine::connect().await.map(drop)
+}
+
+/// Builds the images, and removes what a killed run has left.
+pub async fn prepare(fmd_server: &FmdServer, compose: Option<&Path>) -> Result<()> {
+    let docker = engine::connect().await?;
+    sweep::sweep(&docker).await?;
+    images::prepare(
+        &docker,
+        &bundle(compose)?,
+        fmd_server,
+        &Prefix::random()?.network(),
+    )
+    .await
+    .map(drop)
+}
+
+/// Removes the images that the suite made, and what killed runs have left.
+pub async fn clean() -> Result<()> {
+    let docker = engine::connect().await?;
+    sweep::sweep(&docker).await?;
+    images::clean(&docker).await
+}
+
+fn bundle(compose: Option<&Path>) -> Result<Bundle> {
+    compose.map_or_else(Bundle::shipped, Bundle::with_compose_file)
+}
+
+impl Containers {
+    /// Starts the bundle and returns when all of it is ready.
+    ///
+    /// # Errors
+    /// No engine, no images, a wrong compose file, or a service that dies: with its last lines.
+    pub async fn start(spec: Spec, compose: Option<&Path>) -> Result<Self> {
+        let docker = engine::connect().await?;
+        let bundle = bundle(compose)?;
+        let prefix = Prefix::random()?;
+        let mut prepared =
+            images::prepare(&docker, &bundle, &spec.fmd_server, &prefix.network()).await?;
+        if !spec.fail2ban_net_admin {
+            let fail2ban = prepared
+                .compose
+                .services
+                .get_mut("fail2ban")
+                .context("no service fail2ban")?;
+            fail2ban.cap_add = None;
+        }
+        janitor::hire()?;
+        let run = Run::new(&spec.label)?;
+        // From here on, whatever fails, the janitor removes what there is.
+        let cleanup = Cleanup {
+            run: run.name().to_owned(),
+            done: false.into(),
+        };
+        let project = Project::create(run.name(), &spec.files)?;
+        let Prepared {
+            compose,
+            suite,
+            fmd_server,
+        } = &prepared;
+        tokio::try_join!(
+            launch::networks(&docker, &run, compose),
+            launch::volumes(&docker, &run, compose)
+        )?;
+        let launch = Launch {
+            run: &run,
+            compose,
+            bundle: &bundle,
+            project: &project,
+            files: &spec.files,
+        };
+        let mut services = Services {
+            docker: docker.clone(),
+            run: run.clone(),
+            addresses: Addresses {
+                v4: Ipv4Addr::UNSPECIFIED,
+                v6: None,
+            },
+        };
+        let handles = boot::boot(&launch, &services).await?;
+        let on = |service: Service, network| {
+            let (docker, run) = (&docker, &run);
+            async move { addresses(docker, &run.full(service.name()), &run.full(network)).await }
+        };
+        services.addresses = on(Service::Nginx, FRONT).await?;
+        let fmd_address = on(Service::FmdServer, PUSH).await?;
+        try_join_all(Service::ALL.map(|service| services.wait_ready(service))).await?;
+        let clients = Clients {
+            docker: docker.clone(),
+            run: run.clone(),
+            prefix,
+            image: suite.clone(),
+        };
+        Ok(Self {
+            docker,
+            run,
+            compose: compose.clone(),
+            services,
+            fmd_address,
+            fmd_server: fmd_server.clone(),
+            clients,
+            joined: Mutex::default(),
+            handles: Mutex::new(handles),
+            cleanup,
+            _project: project,
+        })
+    }
+
+    async fn joined(&self, name: &str) -> Result<Arc<ContainerNode>> {
+        let mut joined = self.joined.lock().await;
+        if let Some(client) = joined.get(name) {
+            return Ok(client.clone());
+        }
+        let number = FIRST_CLIENT + u16::try_from(joined.len()).context("too many clients")?;
+        let client = Arc::new(self.clients.join(name, number).await?);
+        joined.insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Starts what a service depends on, as Compose does.
+    async fn start_dependencies(&self, service: Service) -> Result<()> {
+        for name in self.compose.service(service.name())?.dependencies() {
+            let dependency = boot::named(name)?;
+            if !self.services.is_running(dependency).await? {
+                self.services.control(dependency, Action::Start).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's port that the engine leads to nginx's port 80.
+    async fn published_port(&self) -> Result<u16> {
+        let nginx = self
+            .docker
+            .inspect_container(&self.run.full(Service::Nginx.name()), None)
+            .await?;
+        let ports = nginx
+            .network_settings
+            .and_then(|settings| settings.ports)
+            .unwrap_or_default();
+        let bindings = ports.get("80/tcp").cloned().flatten().unwrap_or_default();
+        let port = bindings
+            .iter()
+            .find_map(|binding| binding.host_port.as_ref()?.parse().ok());
+        port.context("the engine published no port for nginx's port 80")
+    }
+}
+
+#[async_trait]
+impl Testbed for Containers {
+    fn name(&self) -> &'static str {
+        "containers"
+    }
+
+    fn fmd_server(&self) -> String {
+        self.fmd_server.clone()
+    }
+
+    fn can(&self, capability: Capability) -> bool {
+        CAPABILITIES.contains(&capability)
+    }
+
+    fn server(&self) -> Arc<dyn Node> {
+        Arc::new(ContainerNode {
+            name: "server".to_owned(),
+            ..self.services.node(Service::Nginx)
+        })
+    }
+
+    fn service_node(&self, service: Service) -> Arc<dyn Node> {
+        let node = self.services.node(service);
+        let addresses = if service == Service::FmdServer {
+            self.fmd_address
+        } else {
+            node.addresses
+        };
+        Arc::new(ContainerNode { addresses, ..node })
+    }
+
+    async fn client(&self, name: &str) -> Result<Arc<dyn Node>> {
+        Ok(self.joined(name).await?)
+    }
+
+    async fn outsider(&self, name: &str, way: Way) -> Result<Outsider> {
+        let (node, url) = self
+            .clients
+            .outsider(name, way, self.published_port().await?)
+            .await?;
+        Ok(Outsider {
+            node: Arc::new(node),
+            url,
+        })
+    }
+
+    async fn facing_fmd_server(&self, client: &str) -> Result<IpAddr> {
+        self.clients
+            .face_fmd_server(self.joined(client).await?.as_ref())
+            .await
+    }
+
+    async fn control(&self, service: Service, action: Action) -> Result<()> {
+        let starts = matches!(action, Action::Start | Action::Restart);
+        if starts {
+            self.start_dependencies(service).await?;
+        }
+        let followed = service == Service::Nginx
+            && starts
+            && self.services.is_running(Service::Fail2ban).await?;
+        self.services.control(service, action).await?;
+        if followed {
+            self.services.wait_ready(Service::Fail2ban).await?;
+        }
+        Ok(())
+    }
+
+    async fn reboot(&self) -> Result<()> {
+        for service in Service::ALL.into_iter().rev() {
+            self.control(service, Action::Stop).await?;
+        }
+        for service in Service::ALL {
+            self.control(service, Action::Start).await?;
+        }
+        Ok(())
+    }
+
+    async fn service_log(&self, service: Service) -> Result<String> {
+        self.services.log(service).await
+    }
+
+    async fn stop(&self) -> Result<()> {
+        let handles = std::mem::take(&mut *self.handles.lock().await);
+        // What testcontainers can't remove, the pass by label below reports.
+        let _ = join_all(handles.into_iter().map(ContainerAsync::rm)).await;
+        sweep::remove(&self.docker, &Mark::run(self.run.name())).await?;
+        self.cleanup
+            .done
+            .store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+}

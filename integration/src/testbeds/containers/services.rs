@@ -1,0 +1,217 @@
+//! The services' containers: starting, ending, and when each is ready.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bollard::Docker;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
+};
+use futures::TryStreamExt;
+
+use super::engine::explain;
+use super::launch::Run;
+use super::node::{ContainerNode, User};
+use crate::stack::{PATIENCE, POLL};
+use crate::testbed::{Action, Addresses, Command, Node, Service, last_lines};
+
+/// Seconds an engine waits for a service that is asked to end.
+const STOP_WITHIN: i32 = 5;
+
+/// What `fail2ban-client` says once every jail has started.
+const JAILS_READY: &str = "Server ready";
+
+/// What FMD Server says of its socket, or of its port.
+const LISTENING: &str = "listening on";
+
+/// The four containers.
+#[derive(Debug, Clone)]
+pub struct Services {
+    pub docker: Docker,
+    pub run: Run,
+    pub addresses: Addresses,
+}
+
+impl Services {
+    /// A service's container as a node. All are on the server, so all have its addresses, except
+    /// FMD Server, which has its own network.
+    pub fn node(&self, service: Service) -> ContainerNode {
+        ContainerNode {
+            docker: self.docker.clone(),
+            name: service.name().to_owned(),
+            container: self.run.full(service.name()),
+            addresses: self.addresses,
+            user: User::Root,
+        }
+    }
+
+    /// Does something to a service.
+    pub async fn control(&self, service: Service, action: Action) -> Result<()> {
+        let container = self.run.full(service.name());
+        let docker = &self.docker;
+        match action {
+            Action::Start => self.start(service).await,
+            Action::Stop => self.stop(service).await,
+            Action::Restart => {
+                self.stop(service).await?;
+                self.start(service).await
+            }
+            Action::Kill => {
+                let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+                let killed = docker.kill_container(&container, Some(options)).await;
+                killed.map_err(|error| explain(&error, &format!("killing {service}")))
+            }
+        }
+    }
+
+    async fn start(&self, service: Service) -> Result<()> {
+        let container = self.run.full(service.name());
+        let started = self
+            .docker
+            .start_container(&container, None::<StartContainerOptions>)
+            .await;
+        started.map_err(|error| explain(&error, &format!("starting {service}")))?;
+        self.wait_ready(service).await
+    }
+
+    async fn stop(&self, service: Service) -> Result<()> {
+        let options = StopContainerOptionsBuilder::new().t(STOP_WITHIN).build();
+        let stopped = self
+            .docker
+            .stop_container(&self.run.full(service.name()), Some(options))
+            .await;
+        stopped.map_err(|error| explain(&error, &format!("ending {service}")))
+    }
+
+    /// Waits until a service does its work; an error with its last lines when it dies instead.
+    pub async fn wait_ready(&self, service: Service) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let mut ticks = tokio::time::interval(POLL);
+        let failed = loop {
+            ticks.tick().await;
+            let state = self.inspect(service).await?;
+            if let Err(error) = check_alive(service, &state) {
+                break error;
+            }
+            if self.is_ready(service, &state).await? {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                break anyhow::anyhow!("{service} was not ready within {} s", PATIENCE.as_secs());
+            }
+        };
+        Err(failed.context(format!(
+            "{service}'s last lines:\n{}",
+            self.log(service).await?
+        )))
+    }
+
+    async fn inspect(&self, service: Service) -> Result<ContainerInspectResponse> {
+        let found = self
+            .docker
+            .inspect_container(&self.run.full(service.name()), None)
+            .await;
+        found.map_err(|error| explain(&error, &format!("looking at {service}")))
+    }
+
+    async fn is_ready(&self, service: Service, found: &ContainerInspectResponse) -> Result<bool> {
+        let state = found.state.as_ref();
+        let started = state.and_then(|state| state.started_at.clone());
+        let started = started.unwrap_or_default();
+        match service {
+            Service::Journal => {
+                let check = "test -S /run/systemd/journal/dev-log && journalctl --sync";
+                Ok(self.succeeds(service, check).await)
+            }
+            // Its own image may have no shell.
+            Service::FmdServer => self.said(service, LISTENING, &started).await,
+            Service::Nginx => Ok(self
+                .succeeds(service, "exec 3<>/dev/tcp/127.0.0.1/80")
+                .await),
+            Service::Fail2ban => {
+                let check = "/usr/lib/fmd-stack/healthy-fail2ban";
+                Ok(self.said(service, JAILS_READY, &started).await?
+                    && self.succeeds(service, check).await)
+            }
+        }
+    }
+
+    /// Whether a script succeeds in a service's container; one that restarts is not ready either.
+    async fn succeeds(&self, service: Service, script: &str) -> bool {
+        let command = Command::new(["bash", "-c", script]).deadline(Duration::from_secs(5));
+        let node = ContainerNode {
+            user: User::Own,
+            ..self.node(service)
+        };
+        node.run(command).await.is_ok_and(|output| output.success())
+    }
+
+    /// Whether a service's container runs.
+    pub async fn is_running(&self, service: Service) -> Result<bool> {
+        let state = self.inspect(service).await?.state;
+        Ok(
+            state
+                .is_some_and(|state| state.running == Some(true) && state.restarting != Some(true)),
+        )
+    }
+
+    /// Whether the service has written this since a time (RFC 3339, as the engine gives it).
+    async fn said(&self, service: Service, words: &str, since: &str) -> Result<bool> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .tail("200")
+            .build();
+        let text = self.logs(service, options).await?;
+        Ok(text.lines().any(|line| {
+            line.contains(words) && line.split(' ').next().is_some_and(|time| time >= since)
+        }))
+    }
+
+    /// The last lines of a service's output.
+    pub async fn log(&self, service: Service) -> Result<String> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail("40")
+            .build();
+        Ok(last_lines(&self.logs(service, options).await?, 40))
+    }
+
+    async fn logs(
+        &self,
+        service: Service,
+        options: bollard::query_parameters::LogsOptions,
+    ) -> Result<String> {
+        let chunks = self
+            .docker
+            .logs(&self.run.full(service.name()), Some(options));
+        let chunks: Vec<_> = chunks
+            .try_collect()
+            .await
+            .with_context(|| format!("reading the log of {service}"))?;
+        Ok(chunks
+            .into_iter()
+            .map(|chunk| String::from_utf8_lossy(&chunk.into_bytes()).into_owned())
+            .collect())
+    }
+}
+
+/// An error when a service has ended, or was started anew because it had.
+fn check_alive(service: Service, found: &ContainerInspectResponse) -> Result<()> {
+    let state = found.state.clone().unwrap_or_default();
+    let restarts = found.restart_count.unwrap_or(0);
+    let running = state.running == Some(true) && state.restarting != Some(true);
+    // fail2ban ends by itself when nginx gets another network namespace, and is started anew.
+    let follows = service == Service::Fail2ban && (1..5).contains(&restarts);
+    if (running && restarts == 0) || follows {
+        return Ok(());
+    }
+    bail!(
+        "{service} ended while starting, with status {}",
+        state.exit_code.unwrap_or(0)
+    )
+}
