@@ -57,13 +57,22 @@ fn main() {
 }
 
 fn check(holds: bool, said: impl Into<String>) -> Result<(), Failed> {
-    if holds { Ok(()) } else { Err(said.into().into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(said.into().into())
+    }
 }
 
 fn unusable(output: &Output, words: &[&str]) -> Result<(), Failed> {
     let text = said(output);
-    check(output.status.code() == Some(2), format!("exit status 2 expected: {text}"))?;
-    words.iter().try_for_each(|word| check(text.contains(word), format!("{word:?} is not in: {text}")))
+    check(
+        output.status.code() == Some(2),
+        format!("exit status 2 expected: {text}"),
+    )?;
+    words
+        .iter()
+        .try_for_each(|word| check(text.contains(word), format!("{word:?} is not in: {text}")))
 }
 
 /// `demo` on this testbed, with more arguments.
@@ -74,8 +83,18 @@ fn demo(args: &[&str]) -> Command {
 }
 
 fn no_engine() -> Result<(), Failed> {
-    let output = demo(&[]).env("DOCKER_HOST", "unix:///no/such/engine.sock").output()?;
-    unusable(&output, &["no container engine", "/no/such/engine.sock", "DOCKER_HOST", "--testbed namespaces"])
+    let output = demo(&[])
+        .env("DOCKER_HOST", "unix:///no/such/engine.sock")
+        .output()?;
+    unusable(
+        &output,
+        &[
+            "no container engine",
+            "/no/such/engine.sock",
+            "DOCKER_HOST",
+            "--testbed namespaces",
+        ],
+    )
 }
 
 fn no_permission() -> Result<(), Failed> {
@@ -90,13 +109,22 @@ fn no_permission() -> Result<(), Failed> {
         command = Command::new("env");
         fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o000))?;
     } else {
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )?;
         fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o660))?;
     }
     let copy = dir.path().join("fmd-stack");
     fs::copy(env!("CARGO_BIN_EXE_fmd-stack"), &copy)?;
-    command.arg(copy).args(["demo", "--testbed", "containers"]).env("DOCKER_HOST", host);
-    unusable(&command.output()?, &["no permission", "engine.sock", "group"])
+    command
+        .arg(copy)
+        .args(["demo", "--testbed", "containers"])
+        .env("DOCKER_HOST", host);
+    unusable(
+        &command.output()?,
+        &["no permission", "engine.sock", "group"],
+    )
 }
 
 /// An engine that answers every request with this.
@@ -108,7 +136,11 @@ fn engine_that_says(answer: &'static str) -> Result<(tempfile::TempDir, String),
         for mut stream in engine.incoming().flatten() {
             let mut request = [0; 4096];
             if stream.read(&mut request).is_ok_and(|length| length > 0) {
-                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}",
+                    answer.len()
+                );
             }
         }
     });
@@ -123,27 +155,54 @@ fn engine_too_old() -> Result<(), Failed> {
 
 fn something_else_on_the_socket() -> Result<(), Failed> {
     let (_dir, host) = engine_that_says("I make coffee")?;
-    unusable(&demo(&[]).env("DOCKER_HOST", host).output()?, &["no container engine answers"])
+    unusable(
+        &demo(&[]).env("DOCKER_HOST", host).output()?,
+        &["no container engine answers"],
+    )
 }
 
 fn neither_testbed() -> Result<(), Failed> {
     let script = r#"echo 0 >/proc/sys/user/max_user_namespaces; exec "$@""#;
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount-proc", "--pid", "--fork", "sh", "-uc", script, "sh"]);
-    command.args([env!("CARGO_BIN_EXE_fmd-stack"), "demo"]).env("DOCKER_HOST", "unix:///no/such/engine.sock");
-    unusable(&command.output()?, &["neither testbed", "max_user_namespaces", "no container engine"])
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount-proc",
+        "--pid",
+        "--fork",
+        "sh",
+        "-uc",
+        script,
+        "sh",
+    ]);
+    command
+        .args([env!("CARGO_BIN_EXE_fmd-stack"), "demo"])
+        .env("DOCKER_HOST", "unix:///no/such/engine.sock");
+    unusable(
+        &command.output()?,
+        &[
+            "neither testbed",
+            "max_user_namespaces",
+            "no container engine",
+        ],
+    )
 }
 
 fn compose_file_missing() -> Result<(), Failed> {
     let (_dir, host) = engine_that_says(r#"{"Version":"24.0","ApiVersion":"1.43"}"#)?;
-    let output = demo(&["--compose", "/no/such/compose.yaml"]).env("DOCKER_HOST", host).output()?;
+    let output = demo(&["--compose", "/no/such/compose.yaml"])
+        .env("DOCKER_HOST", host)
+        .output()?;
     check(output.status.code() == Some(2), said(&output))
 }
 
 /// The shipped compose file, changed.
 fn compose(find: &str, with: &str) -> Result<(tempfile::TempDir, String), Failed> {
     let shipped = include_str!("../../containers/compose.yaml");
-    check(shipped.contains(find), format!("{find:?} is not in the compose file"))?;
+    check(
+        shipped.contains(find),
+        format!("{find:?} is not in the compose file"),
+    )?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("compose.yaml");
     fs::write(&path, shipped.replacen(find, with, 1))?;
@@ -152,19 +211,31 @@ fn compose(find: &str, with: &str) -> Result<(tempfile::TempDir, String), Failed
 }
 
 fn compose_unknown_key() -> Result<(), Failed> {
-    let (_dir, path) = compose("  nginx:\n    <<: *service\n", "  nginx:\n    <<: *service\n    privileged: true\n")?;
+    let (_dir, path) = compose(
+        "  nginx:\n    <<: *service\n",
+        "  nginx:\n    <<: *service\n    privileged: true\n",
+    )?;
     let line = 1 + include_str!("../../containers/compose.yaml")
         .lines()
         .position(|line| line == "  nginx:")
         .ok_or("no service nginx")?;
     // The parser names the line on which the mapping with the unknown key begins, or the key's own.
     let output = run(&["demo", "--testbed", "containers", "--compose", &path]);
-    unusable(&output, &["unknown field `privileged`", &format!("{path}:{}", line + 2)])
+    unusable(
+        &output,
+        &[
+            "unknown field `privileged`",
+            &format!("{path}:{}", line + 2),
+        ],
+    )
 }
 
 fn compose_broken_yaml() -> Result<(), Failed> {
     let (_dir, path) = compose("services:\n", "services: [\n")?;
-    unusable(&run(&["demo", "--testbed", "containers", "--compose", &path]), &[&format!("{path}:")])
+    unusable(
+        &run(&["demo", "--testbed", "containers", "--compose", &path]),
+        &[&format!("{path}:")],
+    )
 }
 
 fn port_taken() -> Result<(), Failed> {
@@ -177,7 +248,15 @@ fn port_taken() -> Result<(), Failed> {
 fn no_image_and_no_registry() -> Result<(), Failed> {
     // .invalid never resolves (RFC 2606).
     let (_dir, path) = compose("registry.gitlab.com/", "registry.invalid/")?;
-    let output = run(&["demo", "--testbed", "containers", "--fmd-server", "upstream", "--compose", &path]);
+    let output = run(&[
+        "demo",
+        "--testbed",
+        "containers",
+        "--fmd-server",
+        "upstream",
+        "--compose",
+        &path,
+    ]);
     unusable(&output, &["registry.invalid", "is not here", "docker load"])
 }
 
@@ -186,15 +265,34 @@ fn full_disk() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let script = r#"mount -t tmpfs -o size=4k,nr_inodes=8 tmpfs "$1"; shift; exec "$@""#;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-euc", script, "sh"]).arg(dir.path());
-    command.args([env!("CARGO_BIN_EXE_fmd-stack"), "demo", "--testbed", "containers"]).env("TMPDIR", dir.path());
-    unusable(&command.output()?, &["No space left on device", "fmd-stack-run-"])
+    command
+        .args(["--mount", "sh", "-euc", script, "sh"])
+        .arg(dir.path());
+    command
+        .args([
+            env!("CARGO_BIN_EXE_fmd-stack"),
+            "demo",
+            "--testbed",
+            "containers",
+        ])
+        .env("TMPDIR", dir.path());
+    unusable(
+        &command.output()?,
+        &["No space left on device", "fmd-stack-run-"],
+    )
 }
 
 fn service_that_dies() -> Result<(), Failed> {
     let (_dir, path) = compose("user: \"33:65532\"", "user: \"12345:65532\"")?;
     let output = run(&["demo", "--testbed", "containers", "--compose", &path]);
-    unusable(&output, &["nginx ended while starting", "last lines", "ermission denied"])
+    unusable(
+        &output,
+        &[
+            "nginx ended while starting",
+            "last lines",
+            "ermission denied",
+        ],
+    )
 }
 
 /// A demo that stays up, and the names of its containers.
@@ -210,7 +308,10 @@ impl Kept {
         let mut run = None;
         for line in output.lines() {
             let line = line?;
-            if let Some(name) = line.split_whitespace().find(|word| word.starts_with("fmd-stack-demo-")) {
+            if let Some(name) = line
+                .split_whitespace()
+                .find(|word| word.starts_with("fmd-stack-demo-"))
+            {
                 run = name.split('-').nth(3).map(str::to_owned);
             }
             if line.contains("Ctrl-C ends it") {
@@ -233,12 +334,18 @@ impl Kept {
     }
 
     fn end(mut self, signal: Signal) -> Result<(), Failed> {
-        check(self.left()?.len() >= 4, "a stack has at least four containers")?;
+        check(
+            self.left()?.len() >= 4,
+            "a stack has at least four containers",
+        )?;
         kill(Pid::from_raw(self.child.id().try_into()?), signal)?;
         self.child.wait()?;
         let end = Instant::now() + Duration::from_secs(WITHIN_SECONDS);
         while !self.left()?.is_empty() {
-            check(Instant::now() < end, format!("left behind after {signal}: {:?}", self.left()?))?;
+            check(
+                Instant::now() < end,
+                format!("left behind after {signal}: {:?}", self.left()?),
+            )?;
         }
         Ok(())
     }
@@ -256,9 +363,18 @@ fn sweep_spares_the_living() -> Result<(), Failed> {
     let first = Kept::start()?;
     let second = Kept::start()?;
     second.end(Signal::SIGKILL)?;
-    let listed = run(&["test", "--testbed", "containers", "--scenario", "below-threshold"]);
+    let listed = run(&[
+        "test",
+        "--testbed",
+        "containers",
+        "--scenario",
+        "below-threshold",
+    ]);
     check(listed.status.success(), said(&listed))?;
-    check(first.left()?.len() >= 4, "another run removed a stack that was in use")?;
+    check(
+        first.left()?.len() >= 4,
+        "another run removed a stack that was in use",
+    )?;
     first.end(Signal::SIGINT)
 }
 
