@@ -97,6 +97,7 @@ impl ValueEnum for Wanted {
             Wanted::Auto,
             Wanted::Kind(Kind::Namespaces),
             Wanted::Kind(Kind::Containers),
+            Wanted::Kind(Kind::Vm),
         ]
     }
 

@@ -57,17 +57,18 @@ async fn run(stage: &Stage) -> Result<()> {
     let nginx = testbed.server().addresses().all();
     for &address in &nginx {
         let open = stranger.scan(address).await?;
-        check_ports(address, &open, testbed.ports_beside())?;
+        check_ports(stage, address, &open)?;
         ensure!(open.contains(&80), "{address}: not even nginx can be reached");
     }
     let fmd_server = testbed.service_node(Service::FmdServer).addresses().all();
     for address in fmd_server.into_iter().filter(|address| !nginx.contains(address)) {
-        check_ports(address, &stranger.scan(address).await?, &[])?;
+        check_ports(stage, address, &stranger.scan(address).await?)?;
     }
     push(stage, facing).await.context("the wake-up push")
 }
 
-fn check_ports(address: IpAddr, open: &[u16], beside: &[u16]) -> Result<()> {
+fn check_ports(stage: &Stage, address: IpAddr, open: &[u16]) -> Result<()> {
+    let beside = stage.testbed().ports_beside();
     let public = |port: &&u16| PUBLIC.contains(port) || beside.contains(port);
     let private: Vec<_> = open.iter().filter(|port| !public(port)).collect();
     ensure!(private.is_empty(), "{address} has open ports beside nginx's: {private:?}");

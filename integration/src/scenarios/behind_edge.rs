@@ -35,7 +35,7 @@ inventory::submit! {
                     find: "include /etc/nginx/fmd-stack/real-ip.conf;",
                     with: "",
                 },
-                noticed_as: "203.0.113.10 in the ban list",
+                noticed_as: "in the ban list of jail fmd-server: not within",
             },
         ],
     }

@@ -37,13 +37,16 @@ inventory::submit! {
 }
 
 async fn run(stage: &Stage) -> Result<()> {
-    stage.person("owner").await?.register("alice").await?;
+    let owner = stage.person("owner").await?;
     for (number, order) in ORDERS.into_iter().enumerate() {
         let names: Vec<_> = order.iter().map(ToString::to_string).collect();
         let place = || format!("started in the order {}", names.join(", "));
         restart(stage, order).await.with_context(place)?;
         let attacker = stage.person(&format!("attacker{number}")).await?;
-        guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await.with_context(place)?;
+        // A fresh account: a locked one answers otherwise, and counts for another jail.
+        let account = format!("account{number}");
+        owner.register(&account).await.with_context(place)?;
+        guess_until_cut(&attacker, MAXRETRY, |_| account.clone()).await.with_context(place)?;
         prove_banned(stage, &attacker, JAIL).await.with_context(place)?;
     }
     Ok(())

@@ -27,11 +27,13 @@ inventory::submit! {
 }
 
 async fn run(stage: &Stage) -> Result<()> {
-    stage.person("owner").await?.register("alice").await?;
+    let owner = stage.person("owner").await?;
     let attacker = stage.person("attacker").await?;
     let forgiven = stage.person("forgiven").await?;
-    for person in [&attacker, &forgiven] {
-        guess_until_cut(person, MAXRETRY, |_| "alice".to_owned()).await?;
+    // An account each: a locked one answers otherwise, and counts for another jail.
+    for (person, account) in [(&attacker, "alice"), (&forgiven, "bob")] {
+        owner.register(account).await?;
+        guess_until_cut(person, MAXRETRY, |_| account.to_owned()).await?;
         prove_banned(stage, person, JAIL).await?;
     }
     stage.fail2ban().unban(JAIL, forgiven.address()).await?;

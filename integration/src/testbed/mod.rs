@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 pub use fault::{Break, Fault};
 pub use files::{File, FileTree, overlay};
-pub use node::{Addresses, Command, DEFAULT_DEADLINE, Node, Output, last_lines};
+pub use node::{Addresses, Command, DEFAULT_DEADLINE, Node, Output, last_lines, write_by_command};
 pub use spec::{FmdServer, Spec};
 
 /// The services of the stack, in the order in which they start.

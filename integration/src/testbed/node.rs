@@ -150,11 +150,17 @@ pub trait Node: Send + Sync {
 
     /// Writes a file whole or not at all, making its folder if needed.
     async fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
-        let script = r#"mkdir -p "$(dirname "$1")"; t=$(mktemp "$1.XXXXXX"); cat >"$t"; chmod "$2" "$t"; mv "$t" "$1""#;
-        let mode = format!("{mode:o}");
-        self.run(Command::shell(script, &[path, &mode]).stdin(bytes))
-            .await?
-            .ok()?;
-        Ok(())
+        write_by_command(self, path, bytes, mode).await
     }
+}
+
+/// Writes a file with commands of the node.
+pub async fn write_by_command<N>(node: &N, path: &str, bytes: &[u8], mode: u32) -> Result<()>
+where
+    N: Node + ?Sized,
+{
+    let script = r#"mkdir -p "$(dirname "$1")"; t=$(mktemp "$1.XXXXXX"); cat >"$t"; chmod "$2" "$t"; mv "$t" "$1""#;
+    let mode = format!("{mode:o}");
+    let command = Command::shell(script, &[path, &mode]).stdin(bytes);
+    node.run(command).await?.ok().map(drop)
 }

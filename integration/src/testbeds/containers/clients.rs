@@ -184,10 +184,12 @@ impl Clients {
             container,
             addresses,
             user: User::Root,
+            folders: Vec::new(),
         }
     }
 
-    /// A container that does nothing by itself, without any capability.
+    /// A container that does nothing by itself. It may give itself more addresses, which an
+    /// attacker's machine can as well.
     async fn start(
         &self,
         name: &str,
@@ -196,6 +198,7 @@ impl Clients {
     ) -> Result<String> {
         let host = HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(vec!["NET_ADMIN".to_owned()]),
             init: Some(true),
             network_mode: Some(network.to_owned()),
             ..Default::default()

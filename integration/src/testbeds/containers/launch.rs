@@ -9,15 +9,18 @@ use bollard::models::{
     HostConfig, HostConfigLogConfig, Ipam, IpamConfig, NetworkCreateRequest, PortBinding,
     RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
-use testcontainers::core::Healthcheck;
+use testcontainers::core::{Healthcheck, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
-use super::compose::{Compose, HealthCheck, MountSource, Networking, Port, Service, Subnet};
+use super::compose::{
+    Compose, HealthCheck, MountSource, Networking, Port, Service as Definition, Subnet,
+};
 use super::engine::explain;
+use super::node::Folder;
 use super::owner::Owner;
 use super::project::{Bundle, Project, ROOTFS};
-use crate::testbed::FileTree;
+use crate::testbed::{FileTree, Service};
 
 /// A run's names: everything of it begins with this.
 #[derive(Debug, Clone)]
@@ -120,7 +123,7 @@ impl Launch<'_> {
     pub async fn start(
         &self,
         name: &str,
-        service: &Service,
+        service: &Definition,
     ) -> Result<ContainerAsync<GenericImage>> {
         let request = self
             .request(name, service)
@@ -137,11 +140,15 @@ impl Launch<'_> {
         })
     }
 
-    fn request(&self, name: &str, service: &Service) -> Result<ContainerRequest<GenericImage>> {
+    fn request(&self, name: &str, service: &Definition) -> Result<ContainerRequest<GenericImage>> {
         let image = service.image.as_deref().context("no image")?;
         let (image, tag) = image.rsplit_once(':').context("its image has no tag")?;
         let host = self.host_config(name, service)?;
-        let mut request = GenericImage::new(image, tag)
+        let ports = service.ports.iter().flatten();
+        let mut request = ports
+            .fold(GenericImage::new(image, tag), |image, port| {
+                image.with_exposed_port(port.container.tcp())
+            })
             .with_container_name(self.run.full(name))
             .with_labels(self.run.labels()?)
             .with_startup_timeout(Duration::from_secs(60))
@@ -158,7 +165,7 @@ impl Launch<'_> {
         Ok(request)
     }
 
-    fn host_config(&self, name: &str, service: &Service) -> Result<HostConfig> {
+    fn host_config(&self, name: &str, service: &Definition) -> Result<HostConfig> {
         let network = match service.networking()? {
             Networking::None => "none".to_owned(),
             Networking::Of(other) => format!("container:{}", self.run.full(other)),
@@ -202,7 +209,7 @@ impl Launch<'_> {
     ///
     /// They are mounted and not uploaded, since engines refuse to write to a container whose root is
     /// read-only; and the shipped images run read-only in every scenario.
-    fn binds(&self, name: &str, service: &Service) -> Result<Vec<String>> {
+    fn binds(&self, name: &str, service: &Definition) -> Result<Vec<String>> {
         let mut binds = Vec::new();
         let mut mounted = Vec::new();
         for mount in service.volumes.iter().flatten() {
@@ -216,8 +223,8 @@ impl Launch<'_> {
         }
         for (path, target) in self.changed(name, service)? {
             let covered =
-                |mount: &&str| target == **mount || target.starts_with(&format!("{mount}/"));
-            if mounted.iter().any(|mount| covered(&mount)) {
+                |mount: &&str| target == *mount || target.starts_with(&format!("{mount}/"));
+            if mounted.iter().any(|mount| covered(mount)) {
                 continue;
             }
             let source = self.project.resolve(&format!("{ROOTFS}{path}"))?;
@@ -226,8 +233,26 @@ impl Launch<'_> {
         Ok(binds)
     }
 
+    /// The folders of this machine that each service has.
+    pub fn folders(&self) -> Result<HashMap<Service, Vec<Folder>>> {
+        let mut all = HashMap::new();
+        for service in Service::ALL {
+            let mut folders = Vec::new();
+            let definition = self.compose.service(service.name())?;
+            for mount in definition.volumes.iter().flatten() {
+                if let MountSource::Path(path) = &mount.source {
+                    let path = self.project.resolve(path)?.into();
+                    let target = mount.target.clone();
+                    folders.push(Folder { target, path });
+                }
+            }
+            all.insert(service, folders);
+        }
+        Ok(all)
+    }
+
     /// The files of the run that differ from what the service's image carries, and their places.
-    fn changed(&self, name: &str, service: &Service) -> Result<Vec<(String, String)>> {
+    fn changed(&self, name: &str, service: &Definition) -> Result<Vec<(String, String)>> {
         let places = match &service.build {
             Some(build) => self.bundle.copied(&build.dockerfile)?,
             // An image that is not ours carries nothing of ours.

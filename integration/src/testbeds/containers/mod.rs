@@ -32,7 +32,6 @@ use crate::testbed::{
     Action, Addresses, Capability, FmdServer, Node, Outsider, Service, Spec, Testbed, Way,
 };
 use clients::{Clients, FRONT, PUSH, Prefix, addresses};
-use compose::Compose;
 use images::Prepared;
 use launch::{Launch, Run};
 use node::ContainerNode;
@@ -54,7 +53,6 @@ const FIRST_CLIENT: u16 = 10;
 pub struct Containers {
     docker: Docker,
     run: Run,
-    compose: Compose,
     services: Services,
     /// FMD Server's address on the network where only it is.
     fmd_address: Addresses,
@@ -161,6 +159,8 @@ impl Containers {
                 v4: Ipv4Addr::UNSPECIFIED,
                 v6: None,
             },
+            compose: compose.clone(),
+            folders: launch.folders()?,
         };
         let handles = boot::boot(&launch, &services).await?;
         let on = |service: Service, network| {
@@ -179,7 +179,6 @@ impl Containers {
         Ok(Self {
             docker,
             run,
-            compose: compose.clone(),
             services,
             fmd_address,
             fmd_server: fmd_server.clone(),
@@ -204,7 +203,12 @@ impl Containers {
 
     /// Starts what a service depends on, as Compose does.
     async fn start_dependencies(&self, service: Service) -> Result<()> {
-        for name in self.compose.service(service.name())?.dependencies() {
+        for name in self
+            .services
+            .compose
+            .service(service.name())?
+            .dependencies()
+        {
             let dependency = boot::named(name)?;
             if !self.services.is_running(dependency).await? {
                 self.services.control(dependency, Action::Start).await?;

@@ -1,5 +1,9 @@
 //! A node of the containers testbed: commands run through the engine's exec.
 
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,10 +13,11 @@ use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures::StreamExt;
+use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::testbed::{Addresses, Command, Node, Output};
+use crate::testbed::{Addresses, Command, Node, Output, write_by_command};
 
 /// Where the suite's binary stands on the clients (`containers/fmd-embedded/Containerfile`).
 const SUITE: &str = "/usr/lib/fmd-stack/fmd-stack";
@@ -33,6 +38,25 @@ pub struct ContainerNode {
     pub(super) addresses: Addresses,
     /// Who runs commands; root, without capabilities, can't read what others keep to themselves.
     pub(super) user: User,
+    /// Folders of this machine that the container has.
+    pub(super) folders: Vec<Folder>,
+}
+
+/// A folder of this machine that a container has too, read-only.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Where the container has it, without a trailing `/`.
+    pub target: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Folder {
+    /// Where a file of the container is on this machine.
+    fn locate(&self, file: &str) -> Option<PathBuf> {
+        let rest = file.strip_prefix(&self.target)?.strip_prefix('/')?;
+        Some(self.path.join(rest))
+    }
 }
 
 /// Who runs commands in a container.
@@ -146,5 +170,23 @@ impl Node for ContainerNode {
             stdout,
             stderr,
         })
+    }
+
+    /// What the container has from this machine is written there, as its operator would: the
+    /// container itself may not.
+    async fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        let Some(place) = self.folders.iter().find_map(|folder| folder.locate(path)) else {
+            return write_by_command(self, path, bytes, mode).await;
+        };
+        let parent = place.parent().context("a file without a folder")?;
+        let mut file = NamedTempFile::new_in(parent).with_context(|| format!("writing {path}"))?;
+        file.write_all(bytes)
+            .with_context(|| format!("writing {path}"))?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))
+            .with_context(|| format!("writing {path}"))?;
+        file.persist(&place)
+            .map(drop)
+            .with_context(|| format!("writing {}", place.display()))
     }
 }

@@ -1,5 +1,6 @@
 //! The services' containers: starting, ending, and when each is ready.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,14 +12,12 @@ use bollard::query_parameters::{
 };
 use futures::TryStreamExt;
 
+use super::compose::Compose;
 use super::engine::explain;
 use super::launch::Run;
-use super::node::{ContainerNode, User};
+use super::node::{ContainerNode, Folder, User};
 use crate::stack::{PATIENCE, POLL};
 use crate::testbed::{Action, Addresses, Command, Node, Service, last_lines};
-
-/// Seconds an engine waits for a service that is asked to end.
-const STOP_WITHIN: i32 = 5;
 
 /// What `fail2ban-client` says once every jail has started.
 const JAILS_READY: &str = "Server ready";
@@ -32,6 +31,9 @@ pub struct Services {
     pub docker: Docker,
     pub run: Run,
     pub addresses: Addresses,
+    pub compose: Compose,
+    /// The folders of this machine that a service has.
+    pub folders: HashMap<Service, Vec<Folder>>,
 }
 
 impl Services {
@@ -44,6 +46,7 @@ impl Services {
             container: self.run.full(service.name()),
             addresses: self.addresses,
             user: User::Root,
+            folders: self.folders.get(&service).cloned().unwrap_or_default(),
         }
     }
 
@@ -77,7 +80,14 @@ impl Services {
     }
 
     async fn stop(&self, service: Service) -> Result<()> {
-        let options = StopContainerOptionsBuilder::new().t(STOP_WITHIN).build();
+        let within = self
+            .compose
+            .service(service.name())?
+            .stops_within()
+            .as_secs();
+        let options = StopContainerOptionsBuilder::new()
+            .t(i32::try_from(within).unwrap_or(i32::MAX))
+            .build();
         let stopped = self
             .docker
             .stop_container(&self.run.full(service.name()), Some(options))
@@ -163,7 +173,6 @@ impl Services {
             .stdout(true)
             .stderr(true)
             .timestamps(true)
-            .tail("200")
             .build();
         let text = self.logs(service, options).await?;
         Ok(text.lines().any(|line| {

@@ -8,6 +8,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -55,6 +56,8 @@ pub struct Service {
     pub read_only: Option<bool>,
     pub restart: Option<String>,
     pub security_opt: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "values::optional_duration")]
+    pub stop_grace_period: Option<Duration>,
     pub sysctls: Option<BTreeMap<String, String>>,
     pub tmpfs: Option<Vec<String>>,
     pub user: Option<String>,
@@ -247,6 +250,7 @@ impl Service {
             read_only,
             restart,
             security_opt,
+            stop_grace_period,
             sysctls
         );
         fill!(tmpfs, user, volumes);
@@ -278,6 +282,11 @@ impl Service {
             names.push(other);
         }
         names
+    }
+
+    /// How long the service may take to end; Compose's default is 10 s.
+    pub fn stops_within(&self) -> Duration {
+        self.stop_grace_period.unwrap_or(Duration::from_secs(10))
     }
 
     /// The memory limit in bytes.

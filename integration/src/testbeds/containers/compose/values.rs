@@ -138,6 +138,13 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
         .ok_or_else(|| D::Error::custom(format!("{text:?} is not whole seconds, such as 30s")))
 }
 
+/// A duration that may be missing.
+pub fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// A size such as `256m`, in bytes.
 pub fn bytes(text: &str) -> Result<i64> {
     let (number, factor) = match text.char_indices().last() {
