@@ -1,0 +1,259 @@
+//! `cargo bench --bench attack_budget`: the set-up FMD Server documents beside ours, both in one run,
+//! as the Markdown table that docs/explanation/attack-budget.md keeps.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fmd_stack::client::{Attempt, Request};
+use fmd_stack::scenario::Stage;
+use fmd_stack::stack::{DOORS, JAIL, PRIVATE_REGISTRATION, Person, guess_until_cut, wait_for};
+use fmd_stack::testbed::{Command, FmdServer, Service, Spec};
+use fmd_stack::testbeds::{Choice, Kind};
+use fmd_stack::{cli, sandbox};
+
+/// Guesses in store at each door; whoever makes them all was never stopped.
+const STORE: usize = 20_000;
+const CONNECTIONS: usize = 8;
+const BANS: usize = 1000;
+const LATENCY_RUNS: usize = 40;
+const PAGES: usize = 1000;
+const ATTACKERS: usize = 8;
+
+/// The jail and filter of FMD Server's documentation, with the threshold of ours.
+const DOCUMENTED: &[(&str, &str)] = &[
+    (
+        "etc/fail2ban/filter.d/fmd-server.conf",
+        "[Definition]\nfailregex = ^.*\"remoteIp\":\"<ADDR>:?\\d*\".*\"message\":\"(?:failed|blocked) login attempt\".*$\n",
+    ),
+    (
+        "etc/fail2ban/jail.d/fmd-server.conf",
+        "[sshd]\nenabled = false\n[fmd-server]\nenabled = true\nbackend = systemd[journalflags=1]\n\
+         journalmatch = SYSLOG_IDENTIFIER=fmd-server\nmaxretry = 5\nport = 80,443\n\
+         banaction = nftables[type=multiport]\n",
+    ),
+    (
+        "etc/nginx/fmd-stack/server.conf",
+        "location / {\n    include /etc/nginx/fmd-stack/proxy.conf;\n}\n",
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().and_then(OsStr::to_str);
+    // The sandbox and its nodes run this very program, as they run the suite's.
+    if matches!(program, Some("fmd-server" | "fmd-embedded")) {
+        return fmd_embedded::main(std::env::args_os());
+    }
+    match args.next().as_deref().and_then(OsStr::to_str) {
+        Some(sandbox::OPENER) => return sandbox::opener_main(),
+        Some(sandbox::INIT) => return sandbox::init_main(),
+        Some("client") => return cli::main(),
+        _ => {}
+    }
+    let measured = tokio::runtime::Runtime::new()
+        .context("starting tokio")
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let documented = measure(DOCUMENTED).await.context("the documented set-up")?;
+                let ours = measure(&[]).await.context("ours")?;
+                anyhow::Ok((documented, ours))
+            })
+        });
+    match measured {
+        Ok((documented, ours)) => {
+            println!("{}", table(&documented, &ours));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("attack_budget: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One column of the table: what is measured, and the figure as text.
+type Column = Vec<(String, String)>;
+
+async fn measure(changes: &[(&str, &str)]) -> Result<Column> {
+    let mut column = Vec::new();
+    for door in DOORS {
+        eprintln!("{}…", door.name);
+        let stage = start(changes).await?;
+        let answered = answered_guesses(&stage, door.guess)
+            .await
+            .context(door.name)?;
+        stage.testbed().stop().await?;
+        column.push((format!("answered guesses: {}", door.name), answered));
+    }
+    eprintln!("latency…");
+    let stage = start(changes).await?;
+    let (median, high) = latency(&stage).await.context("latency")?;
+    column.push((
+        "last failure to refused connection, median".into(),
+        format!("{median:.2} s"),
+    ));
+    column.push(("the same, 95th percentile".into(), format!("{high:.2} s")));
+    stage.testbed().stop().await?;
+    eprintln!("bans…");
+    let stage = start(changes).await?;
+    let rate = bans_a_second(&stage).await.context("bans a second")?;
+    column.push((
+        format!("bans a second, {BANS} addresses at once"),
+        format!("{rate:.0}"),
+    ));
+    stage.testbed().stop().await?;
+    eprintln!("bystander…");
+    let stage = start(changes).await?;
+    let (idle, attacked) = bystander(&stage).await.context("the bystander")?;
+    column.push((
+        "bystander's 99th percentile, idle".into(),
+        format!("{idle:.1} ms"),
+    ));
+    column.push((
+        format!("the same, {ATTACKERS} attackers at once"),
+        format!("{attacked:.1} ms"),
+    ));
+    stage.testbed().stop().await?;
+    Ok(column)
+}
+
+/// The shipped stack with some files replaced. Registration is private in both.
+async fn start(changes: &[(&str, &str)]) -> Result<Stage> {
+    let choice = Choice {
+        kind: Kind::Namespaces,
+        fmd_server: FmdServer::Embedded,
+        rendered: None,
+    };
+    choice.prepare().await?;
+    let mut spec: Spec = choice.spec("attack-budget")?;
+    for (path, content) in changes.iter().chain([&PRIVATE_REGISTRATION]) {
+        spec.files.insert(path, content.as_bytes());
+    }
+    Ok(Stage::new(choice.start(spec).await?))
+}
+
+/// Answers to guesses at full speed; nginx's own 429 is none.
+async fn answered_guesses(stage: &Stage, guess: fn(usize) -> Request) -> Result<String> {
+    register(stage, 5).await?;
+    let attacker = stage.person("attacker").await?;
+    let attempts = full_speed(&attacker, guess).await?;
+    let answered = attempts
+        .iter()
+        .filter(|attempt| attempt.outcome.status().is_some_and(|status| status != 429))
+        .count();
+    Ok(match answered {
+        STORE => format!("all of {STORE}"),
+        _ => answered.to_string(),
+    })
+}
+
+async fn register(stage: &Stage, accounts: usize) -> Result<()> {
+    let owner = stage.person("owner").await?;
+    for number in 0..accounts {
+        owner.register(&format!("account{number}")).await?;
+    }
+    Ok(())
+}
+
+async fn full_speed(attacker: &Person, guess: fn(usize) -> Request) -> Result<Vec<Attempt>> {
+    let mut plan = attacker
+        .requests((0..STORE).map(guess).collect())
+        .kept()
+        .over(CONNECTIONS);
+    plan.stop_when_cut = true;
+    attacker.send(plan).await
+}
+
+/// Median and 95th percentile, in seconds.
+async fn latency(stage: &Stage) -> Result<(f64, f64)> {
+    let mut delays = Vec::new();
+    for run in 0..LATENCY_RUNS {
+        let attacker = stage.person(&format!("attacker{run}")).await?;
+        let account = format!("account{run}");
+        attacker.register(&account).await?;
+        let cut = guess_until_cut(&attacker, 5, |_| account.clone()).await?;
+        delays.push(cut.delay().as_secs_f64());
+    }
+    Ok((percentile(&mut delays, 50), percentile(&mut delays, 95)))
+}
+
+/// Failures of many addresses arrive at once; the clock stops when the last one's ban stands.
+async fn bans_a_second(stage: &Stage) -> Result<f64> {
+    let mut lines = String::new();
+    for number in (0..5).flat_map(|_| 0..BANS) {
+        writeln!(
+            lines,
+            r#"{{"level":"warn","userid":"alice","remoteIp":"198.18.{}.{}","time":"","message":"failed login attempt"}}"#,
+            number >> 8,
+            number & 255
+        )?;
+    }
+    let journal = stage.testbed().service_node(Service::Journal);
+    let log =
+        Command::new(["logger", "--tag", "fmd-server", "--priority", "user.warn"]).stdin(lines);
+    let last: IpAddr = format!("198.18.{}.{}", (BANS - 1) >> 8, (BANS - 1) & 255).parse()?;
+    let started = Instant::now();
+    journal.run(log).await?.ok()?;
+    wait_for("all bans", Duration::from_secs(60), async || {
+        let banned = stage.firewall().banned().await?;
+        Ok((banned.len() >= BANS && stage.fail2ban().status(JAIL).await?.bans(last)).then_some(()))
+    })
+    .await?;
+    Ok(BANS as f64 / started.elapsed().as_secs_f64())
+}
+
+/// 99th percentiles of a page's time in milliseconds: idle, and while others attack.
+async fn bystander(stage: &Stage) -> Result<(f64, f64)> {
+    register(stage, 5).await?;
+    let bystander = stage.person("bystander").await?;
+    let pages = || {
+        bystander
+            .requests(vec![Request::new("GET", "/"); PAGES])
+            .kept()
+    };
+    let idle = bystander.send(pages()).await?;
+    let mut attackers = Vec::new();
+    for number in 0..ATTACKERS {
+        attackers.push(stage.person(&format!("attacker{number}")).await?);
+    }
+    let attacks = attackers
+        .iter()
+        .map(|attacker| full_speed(attacker, DOORS[0].guess));
+    let (attacked, attacks) =
+        tokio::join!(bystander.send(pages()), futures::future::join_all(attacks));
+    attacks.into_iter().collect::<Result<Vec<_>>>()?;
+    let times = |attempts: Vec<Attempt>| -> Result<f64> {
+        let served = attempts
+            .iter()
+            .all(|attempt| attempt.outcome.status() == Some(200));
+        anyhow::ensure!(served, "a page was not served");
+        Ok(percentile(
+            &mut attempts
+                .iter()
+                .map(|attempt| attempt.took_ms)
+                .collect::<Vec<_>>(),
+            99,
+        ))
+    };
+    Ok((times(idle)?, times(attacked?)?))
+}
+
+fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+fn table(documented: &Column, ours: &Column) -> String {
+    let mut text = String::from("| | documented set-up | fmd-stack |\n|---|---|---|\n");
+    for ((what, theirs), (_, ours)) in documented.iter().zip(ours) {
+        text.push_str(&format!("| {what} | {theirs} | {ours} |\n"));
+    }
+    text
+}
