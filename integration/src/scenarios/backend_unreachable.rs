@@ -57,7 +57,7 @@ async fn run(stage: &Stage) -> Result<()> {
     let nginx = testbed.server().addresses().all();
     for &address in &nginx {
         let open = stranger.scan(address).await?;
-        check_ports(address, &open, testbed.ports_beside())?;
+        check_ports(address, &open, &testbed.ports_beside())?;
         ensure!(open.contains(&80), "{address}: not even nginx can be reached");
     }
     let fmd_server = testbed.service_node(Service::FmdServer).addresses().all();
