@@ -163,7 +163,7 @@ async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Story> {
         status,
         log: log
             .into_iter()
-            .filter(|line| line.contains("failed login"))
+            .filter(|line| line.contains("failed login") && line.contains(&address.to_string()))
             .collect(),
     })
 }

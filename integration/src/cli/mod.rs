@@ -6,16 +6,18 @@ mod test;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::client;
 use crate::rootfs;
+use crate::stack::mark_accounts;
 use crate::testbed::FmdServer;
-use crate::testbeds::{Choice, Kind, containers};
+use crate::testbeds::{Choice, Deployment, Kind, containers, ssh};
 
 /// Exit status when a scenario failed.
 const FAILED: u8 = 1;
@@ -62,10 +64,21 @@ pub struct Where {
     /// Start this compose file instead of the shipped one (testbed containers)
     #[arg(long, value_name = "FILE")]
     compose: Option<PathBuf>,
+    #[command(flatten)]
+    ssh: ssh::Options,
 }
 
 impl Where {
     async fn choice(&self) -> Result<Choice> {
+        let over_ssh = self.testbed == Wanted::Kind(Kind::Ssh);
+        ensure!(
+            over_ssh || !self.ssh.any(),
+            "--server, --client and the like name machines for --testbed ssh"
+        );
+        if over_ssh {
+            // Other people's accounts are there.
+            mark_accounts(&random_letters()?);
+        }
         let fmd_server = match self.fmd_server.as_str() {
             "embedded" => FmdServer::Embedded,
             "upstream" => FmdServer::Image,
@@ -80,6 +93,7 @@ impl Where {
             fmd_server,
             rendered: self.rendered.clone(),
             compose: self.compose.clone(),
+            deployment: Arc::new(Deployment::new(self.ssh.clone())),
         })
     }
 }
@@ -97,6 +111,7 @@ impl ValueEnum for Wanted {
             Wanted::Auto,
             Wanted::Kind(Kind::Namespaces),
             Wanted::Kind(Kind::Containers),
+            Wanted::Kind(Kind::Ssh),
             Wanted::Kind(Kind::Vm),
         ]
     }
@@ -107,6 +122,13 @@ impl ValueEnum for Wanted {
             Wanted::Kind(kind) => kind.to_possible_value(),
         }
     }
+}
+
+/// Eight letters and digits that no other run has.
+fn random_letters() -> Result<String> {
+    let id =
+        std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("reading a random id")?;
+    Ok(id.chars().take(8).collect())
 }
 
 /// Runs the command line.

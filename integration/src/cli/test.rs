@@ -53,9 +53,10 @@ pub async fn run(options: Options) -> Result<bool> {
     let choice = options.place.choice().await?;
     // A scenario named by hand runs, and fails, even where the testbed can't do what it needs.
     let named = !options.scenarios.is_empty();
+    let lacks = |scenario: &Scenario| choice.lacks(&scenario.all_needs(), scenario.clients);
     let (fit, unfit): (Vec<_>, Vec<_>) = chosen
         .into_iter()
-        .partition(|scenario| named || choice.can_all(scenario.needs));
+        .partition(|scenario| named || lacks(scenario).is_empty());
     if options.list {
         report::out(&report::list(&fit, options.faults));
         if let Some(path) = &options.json {
@@ -63,12 +64,11 @@ pub async fn run(options: Options) -> Result<bool> {
         }
     }
     for scenario in unfit {
-        let needs: Vec<_> = scenario.needs.iter().map(|need| need.describe()).collect();
         eprintln!(
             "not for {}: {} (needs {})",
             choice.kind,
             scenario.name,
-            needs.join(", ")
+            lacks(scenario).join(", ")
         );
     }
     if options.list {
@@ -76,7 +76,7 @@ pub async fn run(options: Options) -> Result<bool> {
     }
     let trials = trials(&fit, &options)?;
     choice.prepare().await?;
-    let mut verdicts = play(trials, &choice, options.jobs.max(1)).await;
+    let mut verdicts = play(trials, &choice, choice.at_once(options.jobs)).await;
     verdicts.sort_by(|a, b| (a.scenario, a.fault).cmp(&(b.scenario, b.fault)));
     report::out(&report::table(&verdicts));
     if let Some(path) = &options.junit {

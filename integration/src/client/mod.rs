@@ -4,6 +4,7 @@
 
 mod plan;
 mod raw;
+mod removal;
 mod requests;
 mod scan;
 
@@ -13,7 +14,8 @@ use anyhow::{Context, Result};
 use tokio::io::AsyncReadExt;
 
 pub use plan::{
-    Attempt, Connection, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests, millis,
+    Attempt, Connection, Dripped, OpenPort, Outcome, Plan, Raw, Received, Removal, Request,
+    Requests, millis,
 };
 
 /// Reads a plan from standard input and carries it out.
@@ -34,5 +36,6 @@ pub async fn main() -> Result<()> {
             within_ms,
         } => scan::listen(port, count, Duration::from_millis(within_ms)).await,
         Plan::Raw(plan) => raw::drip(plan).await,
+        Plan::Remove(plan) => removal::remove(plan).await,
     }
 }

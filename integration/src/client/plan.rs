@@ -21,6 +21,25 @@ pub enum Plan {
     },
     /// Feed bytes to connections; one [`Dripped`] a connection comes back.
     Raw(Raw),
+    /// Remove an account from FMD Server.
+    Remove(Removal),
+}
+
+/// An account to remove. One that isn't there counts as removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Removal {
+    /// Such as `http://203.0.113.1`.
+    pub url: String,
+    /// As in [`Requests::server`].
+    pub server: Option<IpAddr>,
+    /// Its name.
+    pub account: String,
+    /// The hash that its owner logs in with.
+    pub password: String,
+    /// A token from an earlier login, for an account that is locked by now.
+    pub token: Option<String>,
+    /// How long it may take until a ban of this node is lifted.
+    pub within_ms: u64,
 }
 
 /// Bytes to feed to several connections at once.
@@ -60,6 +79,8 @@ pub struct Dripped {
 pub struct Requests {
     /// Such as `http://203.0.113.1`.
     pub url: String,
+    /// Where the URL's host is, instead of asking a resolver, if it is a name.
+    pub server: Option<IpAddr>,
     /// The requests, sent one after the other unless `connections` is above 1.
     pub requests: Vec<Request>,
     /// Whether connections are kept open between requests.
@@ -229,6 +250,7 @@ impl Requests {
     pub fn new(url: &str, requests: Vec<Request>) -> Self {
         Self {
             url: url.to_owned(),
+            server: None,
             requests,
             connection: Connection::Fresh,
             connections: 1,

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -82,9 +83,14 @@ impl Clients {
 }
 
 /// A client that keeps up to `idle` connections open between requests.
-fn client(plan: &Requests, idle: usize) -> Result<Client> {
+pub fn client(plan: &Requests, idle: usize) -> Result<Client> {
     let timeout = Duration::from_millis(plan.timeout_ms);
-    Client::builder()
+    let mut builder = Client::builder();
+    if let Some(server) = plan.server {
+        // Port 0 stands for the URL's own.
+        builder = builder.resolve(&host(&plan.url)?, SocketAddr::new(server, 0));
+    }
+    builder
         .pool_max_idle_per_host(idle)
         .local_address(plan.source)
         .timeout(timeout)
@@ -96,6 +102,11 @@ fn client(plan: &Requests, idle: usize) -> Result<Client> {
         .tls_danger_accept_invalid_certs(true)
         .build()
         .context("building the HTTP client")
+}
+
+fn host(url: &str) -> Result<String> {
+    let url: reqwest::Url = url.parse().with_context(|| format!("the URL {url:?}"))?;
+    Ok(url.host_str().unwrap_or_default().to_owned())
 }
 
 /// Sends a request once, or until it is refused; returns the last outcome.
@@ -137,6 +148,18 @@ async fn series(
 }
 
 async fn once(client: &Client, url: &str, index: usize, request: &Request) -> Result<Outcome> {
+    let attempt = attempt(client, url, index, request).await?;
+    print_line(&attempt)?;
+    Ok(attempt.outcome)
+}
+
+/// Sends a request once.
+pub async fn attempt(
+    client: &Client,
+    url: &str,
+    index: usize,
+    request: &Request,
+) -> Result<Attempt> {
     let prepared = prepare(client, url, request)?;
     let at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -148,13 +171,12 @@ async fn once(client: &Client, url: &str, index: usize, request: &Request) -> Re
         Err(error) => refusal(&error),
     };
     let took_ms = started.elapsed().as_secs_f64() * 1000.0;
-    print_line(&Attempt {
+    Ok(Attempt {
         request: index,
         at,
         took_ms,
-        outcome: outcome.clone(),
-    })?;
-    Ok(outcome)
+        outcome,
+    })
 }
 
 fn prepare(client: &Client, url: &str, request: &Request) -> Result<reqwest::Request> {

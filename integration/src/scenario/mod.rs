@@ -58,11 +58,19 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 }
 
 impl Scenario {
+    /// Every capability this scenario needs: settings have to be there before the stack starts.
+    pub fn all_needs(&self) -> Vec<Capability> {
+        let mut needs = self.needs.to_vec();
+        if !self.settings.is_empty() && !needs.contains(&Capability::Faults) {
+            needs.push(Capability::Faults);
+        }
+        needs
+    }
+
     /// The capabilities this scenario needs and the testbed lacks.
     pub fn lacks(&self, testbed: &dyn Testbed) -> Vec<Capability> {
-        self.needs
-            .iter()
-            .copied()
+        self.all_needs()
+            .into_iter()
             .filter(|need| !testbed.can(*need))
             .collect()
     }

@@ -17,7 +17,7 @@ pub use doors::{DOORS, Door, INVITATION, PRIVATE_REGISTRATION};
 pub use fail2ban::{Fail2ban, JailStatus};
 pub use firewall::Firewall;
 pub use journal::Journal;
-pub use person::{Person, Session, login, password_of};
+pub use person::{Person, Session, login, mark_accounts, on_server, password_of};
 pub use proof::{Cut, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned};
 
 /// The jail that reads FMD Server's own log.

@@ -1,15 +1,42 @@
 //! Somebody at a client node: an owner, an attacker, a bystander.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::doors::INVITATION;
-use crate::client::{Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Request, Requests};
-use crate::testbed::{Command, Node, Outsider, Testbed, Way};
+use crate::client::{
+    Attempt, Dripped, OpenPort, Outcome, Plan, Raw, Received, Removal, Request, Requests,
+};
+use crate::testbed::{Addresses, Command, Node, Outsider, Testbed, Way};
+
+/// How long nginx takes to give a login back (etc/nginx/fmd-stack/http.conf: one a second).
+const LOGIN_BACK: Duration = Duration::from_secs(1);
+
+/// Bans of a client are lifted before its accounts are removed; after Ctrl-C at the same time.
+const REMOVED_WITHIN: Duration = Duration::from_secs(25);
+
+/// How long a login lasts, in seconds: longer than any scenario, the one that tries every port of a
+/// silent machine included.
+const SESSION: u32 = 3600;
+
+/// What follows the names of this run's accounts, on a deployment that has other people's.
+static MARK: OnceLock<String> = OnceLock::new();
+
+/// Gives every account of this process a name that nobody has: `alice` becomes `alicetest` and
+/// `mark`, letters and digits.
+pub fn mark_accounts(mark: &str) {
+    // A second mark would leave accounts under the first: the first one stands.
+    let _ = MARK.set(format!("test{mark}"));
+}
+
+/// The name under which an account of a scenario is known to FMD Server.
+pub fn on_server(account: &str) -> String {
+    format!("{account}{}", MARK.get().map_or("", String::as_str))
+}
 
 /// A client node and the URL under which it reaches FMD Server.
 #[derive(Clone)]
@@ -18,6 +45,8 @@ pub struct Person {
     url: String,
     address: IpAddr,
     url_v6: Option<String>,
+    server: Addresses,
+    registration_token: String,
 }
 
 /// An account that a person is logged in to.
@@ -31,25 +60,29 @@ impl Person {
     /// A person at the client node of this name, speaking IPv4.
     pub async fn at(testbed: &dyn Testbed, name: &str) -> Result<Self> {
         let node = testbed.client(name).await?;
-        let address = IpAddr::V4(node.addresses().v4);
         Ok(Self {
-            node,
-            url: testbed.url(),
-            address,
             url_v6: testbed.url_v6().ok(),
+            ..Self::speaking(testbed, node, testbed.url())
         })
+    }
+
+    fn speaking(testbed: &dyn Testbed, node: Arc<dyn Node>, url: String) -> Self {
+        Self {
+            address: IpAddr::V4(node.addresses().v4),
+            node,
+            url,
+            url_v6: None,
+            server: testbed.server().addresses(),
+            registration_token: testbed
+                .registration_token()
+                .unwrap_or_else(|| INVITATION.to_owned()),
+        }
     }
 
     /// A person outside the stack's networks, who comes to a published port.
     pub async fn outside(testbed: &dyn Testbed, name: &str, way: Way) -> Result<Self> {
         let Outsider { node, url } = testbed.outsider(name, way).await?;
-        let address = IpAddr::V4(node.addresses().v4);
-        Ok(Self {
-            node,
-            url,
-            address,
-            url_v6: None,
-        })
+        Ok(Self::speaking(testbed, node, url))
     }
 
     /// The same person speaking IPv6.
@@ -91,7 +124,17 @@ impl Person {
 
     /// Requests to FMD Server, to be sent with [`Person::send`].
     pub fn requests(&self, requests: Vec<Request>) -> Requests {
-        Requests::new(&self.url, requests)
+        let mut plan = Requests::new(&self.url, requests);
+        plan.server = self.server_address();
+        plan
+    }
+
+    /// The server's address in the family that the person speaks.
+    fn server_address(&self) -> Option<IpAddr> {
+        match self.address {
+            IpAddr::V4(_) => Some(IpAddr::V4(self.server.v4)),
+            IpAddr::V6(_) => self.server.v6.map(IpAddr::V6),
+        }
     }
 
     /// Sends requests and returns every attempt.
@@ -158,14 +201,47 @@ impl Person {
     }
 
     /// Registers an account whose password is [`password_of`] its name.
+    ///
+    /// On a deployment that stays the account is removed at the end.
     pub async fn register(&self, account: &str) -> Result<()> {
+        if !self.node.outlives_the_run() {
+            return self.sign_up(account).await;
+        }
+        // Before it is there: whatever happens from here on, it does not stay.
+        self.remove_at_end(account, None).await?;
+        self.sign_up(account).await?;
+        // An attack may lock the account for ten minutes; a token from before still opens it.
+        let session = self.log_in(account).await?;
+        self.remove_at_end(account, Some(session.token)).await?;
+        // That login was the suite's own: nginx has given it back before the scenario goes on.
+        tokio::time::sleep(LOGIN_BACK).await;
+        Ok(())
+    }
+
+    async fn remove_at_end(&self, account: &str, token: Option<String>) -> Result<()> {
+        let removal = Removal {
+            url: self.url.clone(),
+            server: self.server_address(),
+            account: on_server(account),
+            password: password_of(account),
+            token,
+            within_ms: crate::client::millis(REMOVED_WITHIN),
+        };
+        let plan = serde_json::to_vec(&Plan::Remove(removal)).context("encoding a plan")?;
+        let command = Command::new([self.node.suite(), "client"]).stdin(plan);
+        self.node
+            .at_end(&format!("account {}", on_server(account)), command)
+            .await
+    }
+
+    async fn sign_up(&self, account: &str) -> Result<()> {
         let body = json!({
             "Salt": "c2FsdA",
             "HashedPassword": password_of(account),
             "PubKey": "public key",
             "PrivKey": "private key",
-            "RequestedUsername": account,
-            "RegistrationToken": INVITATION,
+            "RequestedUsername": on_server(account),
+            "RegistrationToken": self.registration_token,
         });
         match self
             .ask(Request::new("PUT", "/api/v1/device").json(&body))
@@ -215,6 +291,7 @@ pub fn password_of(account: &str) -> String {
 
 /// A login. Upstream's clients send an Argon2 hash; the server compares it as any text.
 pub fn login(account: &str, password: &str) -> Request {
-    let body = json!({ "IDT": account, "Data": password, "SessionDurationSeconds": 60 });
+    let body =
+        json!({ "IDT": on_server(account), "Data": password, "SessionDurationSeconds": SESSION });
     Request::new("PUT", "/api/v1/requestAccess").json(&body)
 }

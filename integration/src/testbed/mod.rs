@@ -183,9 +183,14 @@ pub trait Testbed: Send + Sync {
         ))
     }
 
+    /// The registration token that FMD Server asks for, where the testbed knows of one.
+    fn registration_token(&self) -> Option<String> {
+        None
+    }
+
     /// TCP ports open on the server that are no part of the stack, such as ssh's.
-    fn ports_beside(&self) -> &'static [u16] {
-        &[]
+    fn ports_beside(&self) -> Vec<u16> {
+        Vec::new()
     }
 
     /// Ends everything the testbed started. Dropping it does the same without waiting.

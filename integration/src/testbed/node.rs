@@ -142,6 +142,18 @@ pub trait Node: Send + Sync {
     /// The command line by which a person looks inside the node.
     fn shell(&self) -> String;
 
+    /// Whether the machine, and what its requests left on the server, is there after the run.
+    fn outlives_the_run(&self) -> bool {
+        false
+    }
+
+    /// Has a command run on this node once the scenario has ended, however it ends; a second one
+    /// under the same key takes the place of the first. Nodes that end with their testbed need none.
+    async fn at_end(&self, key: &str, command: Command) -> Result<()> {
+        let _ = (key, command);
+        Ok(())
+    }
+
     /// Reads a file.
     async fn read(&self, path: &str) -> Result<Vec<u8>> {
         let output = self.run(Command::new(["cat", "--", path])).await?.ok()?;

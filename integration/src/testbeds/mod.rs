@@ -4,16 +4,19 @@ pub mod containers;
 pub mod namespaces;
 mod program;
 mod segment;
+pub mod ssh;
 pub mod vm;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::rootfs;
 use crate::sandbox;
 use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
+pub use ssh::Deployment;
 
 /// A kind of testbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -24,6 +27,8 @@ pub enum Kind {
     Vm,
     /// The bundle of `containers/compose.yaml` on a container engine.
     Containers,
+    /// A deployment that exists, and machines to attack it from, reached by ssh.
+    Ssh,
 }
 
 impl Kind {
@@ -33,6 +38,7 @@ impl Kind {
             Kind::Namespaces => namespaces::CAPABILITIES,
             Kind::Vm => vm::CAPABILITIES,
             Kind::Containers => containers::CAPABILITIES,
+            Kind::Ssh => ssh::CAPABILITIES,
         }
     }
 }
@@ -65,6 +71,7 @@ impl fmt::Display for Kind {
             Kind::Namespaces => "namespaces",
             Kind::Vm => "vm",
             Kind::Containers => "containers",
+            Kind::Ssh => "ssh",
         })
     }
 }
@@ -80,6 +87,8 @@ pub struct Choice {
     pub rendered: Option<PathBuf>,
     /// Another compose file than the shipped one (containers testbed only).
     pub compose: Option<PathBuf>,
+    /// The machines of the ssh testbed; without any for the others.
+    pub deployment: Arc<Deployment>,
 }
 
 impl Choice {
@@ -93,11 +102,25 @@ impl Choice {
         Ok(spec)
     }
 
-    /// Whether the testbed has all these capabilities.
-    pub fn can_all(&self, needs: &[Capability]) -> bool {
-        needs
+    /// What the testbed lacks for a scenario with these needs, in words; nothing if it fits.
+    pub fn lacks(&self, needs: &[Capability], clients: usize) -> Vec<String> {
+        let missing = needs
             .iter()
-            .all(|need| self.kind.capabilities().contains(need))
+            .filter(|need| !self.kind.capabilities().contains(need));
+        let mut lacks: Vec<_> = missing.map(|need| need.describe().to_owned()).collect();
+        let given = self.deployment.clients();
+        if self.kind == Kind::Ssh && clients > given && given > 0 {
+            lacks.push(format!("{clients} clients, not {given}"));
+        }
+        lacks
+    }
+
+    /// How many scenarios may run at once: a deployment takes one after the other.
+    pub fn at_once(&self, wanted: usize) -> usize {
+        match self.kind {
+            Kind::Ssh => 1,
+            Kind::Containers | Kind::Namespaces | Kind::Vm => wanted.max(1),
+        }
     }
 
     /// Makes what every start needs (a root filesystem, images) and checks the surroundings, so that
@@ -112,6 +135,13 @@ impl Choice {
             Kind::Containers => {
                 containers::prepare(&self.fmd_server, self.compose.as_deref()).await
             }
+            Kind::Ssh => {
+                ensure!(
+                    self.rendered.is_none(),
+                    "--rendered does not go with --testbed ssh, which changes no configuration"
+                );
+                ssh::prepare(&self.deployment, &self.fmd_server).await
+            }
         }
     }
 
@@ -123,6 +153,7 @@ impl Choice {
             Kind::Containers => Ok(Box::new(
                 containers::Containers::start(spec, self.compose.as_deref()).await?,
             )),
+            Kind::Ssh => Ok(Box::new(ssh::Ssh::start(&self.deployment, &spec).await?)),
         }
     }
 }

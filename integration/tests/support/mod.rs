@@ -3,6 +3,8 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod deployment;
+
 use std::process::{Command, Output};
 
 /// The suite's binary with these arguments.

@@ -222,8 +222,8 @@ impl Testbed for Vm {
         services::log(&self.node, service).await
     }
 
-    fn ports_beside(&self) -> &'static [u16] {
-        &[22]
+    fn ports_beside(&self) -> Vec<u16> {
+        vec![22]
     }
 
     async fn stop(&self) -> Result<()> {

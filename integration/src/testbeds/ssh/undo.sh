@@ -1,0 +1,31 @@
+# Puts back what a scenario changed on this node. Arguments: the run's folder, and
+# `still` to end the run's programs only, `keep` to do all of it so that it can be
+# done again, `all` to do all of it.
+#
+# scenario/ holds what is to be done once, always/ what is done every time, last/
+# what the suite does itself while it lives; each is a folder with a script and
+# its input. The newest comes first.
+dir=$1
+status=0
+# Clients still at it.
+for exe in /proc/[0-9]*/exe; do
+  if [ "$exe" -ef "$dir/fmd-stack" ]; then
+    pid=${exe#/proc/}
+    kill -9 "${pid%/exe}" 2>/dev/null || true
+  fi
+done
+[ "${2:-}" != still ] || exit 0
+kinds="scenario always"
+[ -z "${2:-}" ] || kinds="$kinds last"
+for kind in $kinds; do
+  for task in $(ls -r "$dir/$kind"); do
+    here=$dir/$kind/$task
+    if sh "$here/run" <"$here/input" >/dev/null 2>"$dir/errors"; then
+      [ "$kind" != scenario ] || [ "${2:-}" = keep ] || rm -rf "$here"
+    else
+      status=1
+      echo "$task: $(tail -n 3 "$dir/errors")" >&2
+    fi
+  done
+done
+exit "$status"
