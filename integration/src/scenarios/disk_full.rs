@@ -1,10 +1,12 @@
 //! The disk is full.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
+use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, wait_for};
-use crate::testbed::{Break, Capability, Command, Fault};
+use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, prove_banned, wait_for};
+use crate::testbed::{Break, Capability, Command, Fault, Service};
 
 /// Takes every free block of the disk, those kept for root too.
 const FILL: &str = r#"
@@ -22,10 +24,11 @@ inventory::submit! {
         clients: 2,
         run: |stage| Box::pin(run(stage)),
         faults: &[Fault {
-            name: "fail2ban-logs-to-the-disk",
-            breaks: Break::Write {
-                file: "etc/fail2ban/fail2ban.d/zz-fault.local",
-                content: "[DEFAULT]\nlogtarget = /var/log/fail2ban.log\n",
+            name: "nginx-logs-to-the-disk",
+            breaks: Break::Replace {
+                file: "etc/nginx/nginx.conf",
+                find: "error_log syslog:server=unix:/run/systemd/journal/dev-log,nohostname,tag=nginx warn;",
+                with: "error_log /var/log/nginx/error.log warn;",
             },
             noticed_as: "a line in the journal about the full disk",
         }],
@@ -33,7 +36,8 @@ inventory::submit! {
 }
 
 async fn run(stage: &Stage) -> Result<()> {
-    stage.person("owner").await?.register("alice").await?;
+    let owner = stage.person("owner").await?;
+    owner.register("alice").await?;
     let server = stage.testbed().server();
     server.run(Command::shell(FILL, &[])).await?.ok()?;
     let attacker = stage.person("attacker").await?;
@@ -43,17 +47,31 @@ async fn run(stage: &Stage) -> Result<()> {
     prove_banned(stage, &attacker, JAIL)
         .await
         .context("with the disk full")?;
-    let line = wait_for(
+    let line = complaint(stage, &owner).await?;
+    stage.note(format!("the journal says: {line}"));
+    Ok(())
+}
+
+/// A phone sends a picture, too long to be held in memory, and an operator looks for what went wrong.
+async fn complaint(stage: &Stage, owner: &Person) -> Result<String> {
+    let picture = json!({ "IDT": "", "Data": "x".repeat(1 << 20) });
+    let outcome = owner
+        .ask(Request::new("POST", "/api/v1/picture").json(&picture))
+        .await?;
+    ensure!(
+        outcome.status() == Some(500),
+        "a picture on a full disk is answered with: {outcome}"
+    );
+    let server = stage.testbed().service_node(Service::Journal);
+    wait_for(
         "a line in the journal about the full disk",
         PATIENCE,
         async || {
-            let words = "--grep=disk is full|No space left on device";
             let look = Command::new([
                 "journalctl",
                 "--quiet",
                 "--output=cat",
-                "--unit=fail2ban",
-                words,
+                "--grep=No space left on device",
             ]);
             Ok(server
                 .run(look)
@@ -64,7 +82,5 @@ async fn run(stage: &Stage) -> Result<()> {
                 .map(str::to_owned))
         },
     )
-    .await?;
-    stage.note(format!("fail2ban says: {line}"));
-    Ok(())
+    .await
 }
