@@ -125,11 +125,7 @@ async fn measure(changes: &[(&str, &str)]) -> Result<Column> {
 
 /// The shipped stack with some files replaced. Registration is private in both.
 async fn start(changes: &[(&str, &str)]) -> Result<Stage> {
-    let choice = Choice {
-        kind: Kind::Namespaces,
-        fmd_server: FmdServer::Embedded,
-        rendered: None,
-    };
+    let choice = Choice::new(Kind::Namespaces, FmdServer::Embedded);
     choice.prepare().await?;
     let mut spec: Spec = choice.spec("attack-budget")?;
     for (path, content) in changes.iter().chain([&PRIVATE_REGISTRATION]) {

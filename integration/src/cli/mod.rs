@@ -89,11 +89,10 @@ impl Where {
             Wanted::Auto => Kind::that_works(&fmd_server).await?,
         };
         Ok(Choice {
-            kind,
-            fmd_server,
             rendered: self.rendered.clone(),
             compose: self.compose.clone(),
             deployment: Arc::new(Deployment::new(self.ssh.clone())),
+            ..Choice::new(kind, fmd_server)
         })
     }
 }

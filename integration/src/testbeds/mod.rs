@@ -92,6 +92,18 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The shipped stack on a testbed that needs nothing further.
+    pub fn new(kind: Kind, fmd_server: FmdServer) -> Self {
+        let deployment = Arc::new(Deployment::new(Default::default()));
+        Self {
+            kind,
+            fmd_server,
+            rendered: None,
+            compose: None,
+            deployment,
+        }
+    }
+
     /// The stack to start for a scenario of this name, before settings and faults.
     pub fn spec(&self, label: &str) -> Result<Spec> {
         let mut spec = Spec::shipped(label, self.fmd_server.clone())?;

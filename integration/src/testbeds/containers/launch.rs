@@ -224,7 +224,7 @@ impl Launch<'_> {
         for (path, target) in self.changed(name, service)? {
             let covered =
                 |mount: &&str| target == *mount || target.starts_with(&format!("{mount}/"));
-            if mounted.iter().any(|mount| covered(mount)) {
+            if mounted.iter().any(covered) {
                 continue;
             }
             let source = self.project.resolve(&format!("{ROOTFS}{path}"))?;

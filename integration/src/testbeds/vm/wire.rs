@@ -105,10 +105,13 @@ fn pass_on(from: RawFd, to: RawFd) {
     let mut frame = vec![0; FRAME];
     loop {
         match recv(from, &mut frame, MsgFlags::empty()) {
-            Ok(length) => match send(to, &frame[..length], MsgFlags::empty()) {
-                Err(Errno::ECONNREFUSED | Errno::ENOTCONN | Errno::EPIPE) => return,
-                Ok(_) | Err(_) => {}
-            },
+            Ok(length) => {
+                if let Err(Errno::ECONNREFUSED | Errno::ENOTCONN | Errno::EPIPE) =
+                    send(to, &frame[..length], MsgFlags::empty())
+                {
+                    return;
+                }
+            }
             // The interface is down for a moment while it is set up.
             Err(Errno::EINTR | Errno::ENETDOWN) => {}
             Err(_) => return,
