@@ -273,8 +273,7 @@ fn every_environment_variable_is_in_the_reference() {
     let reference = read(COMMAND_LINE);
     for path in sources(&root().join("integration")) {
         let text = fs::read_to_string(&path).unwrap();
-        for rest in text.split("\"FMD_STACK_").skip(1) {
-            let name = format!("FMD_STACK_{}", rest.split('"').next().unwrap_or_default());
+        for name in variables_read(&text) {
             assert!(
                 reference.contains(&format!("`{name}`")),
                 "{COMMAND_LINE} does not name {name}, which {} reads",
@@ -282,6 +281,21 @@ fn every_environment_variable_is_in_the_reference() {
             );
         }
     }
+}
+
+/// The variables of ours that a source reads: given to `var` or `var_os`, or named by a constant.
+fn variables_read(text: &str) -> Vec<String> {
+    let reads = |before: &str| {
+        ["var(", "var_os(", "&str = "]
+            .iter()
+            .any(|end| before.ends_with(end))
+    };
+    let places = text.match_indices("\"FMD_STACK_");
+    places
+        .filter(|(at, _)| reads(&text[..*at]))
+        .filter_map(|(at, _)| text[at + 1..].split('"').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
