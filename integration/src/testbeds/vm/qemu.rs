@@ -152,10 +152,10 @@ impl Program {
 }
 
 fn numbers(version: &str) -> Option<(u32, u32)> {
-    let words = version
+    let mut words = version
         .split_whitespace()
         .skip_while(|word| *word != "version");
-    let mut parts = words.skip(1).next()?.split('.').map(str::parse);
+    let mut parts = words.nth(1)?.split('.').map(str::parse);
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
