@@ -275,7 +275,7 @@ in
         type = types.listOf types.ints.positive;
         default = map builtins.fromJSON (
           builtins.filter builtins.isString (
-            builtins.split " +" shared.fail2ban.DEFAULT."bantime.multipliers"
+            builtins.split " +" shared.fail2ban.DEFAULT.fmd_multipliers
           )
         );
         example = [

@@ -63,9 +63,6 @@ in
               fmd_reaction = if cfg.fail2ban.fastReaction then "fast" else "stock";
               fmd_allow_list = cfg.fail2ban.allowListFile;
               fmd_port = lib.concatMapStringsSep "," toString cfg.fail2ban.ports;
-              # The shared tree lets all jails of the machine grow. Here other
-              # jails stay as services.fail2ban.bantime-increment has them.
-              "bantime.increment" = lib.mkDefault false;
             };
           }
           // lib.genAttrs shared.jails (jail: {

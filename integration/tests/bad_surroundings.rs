@@ -1,5 +1,7 @@
 //! Wrong usage and unfit surroundings: exit status 2 and an error that names cause and way out.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;

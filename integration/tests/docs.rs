@@ -3,6 +3,8 @@
 //! What can be written from the program is: `UPDATE_DOCS=1 cargo test --test docs` rewrites those
 //! parts; without it, this compares them.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
