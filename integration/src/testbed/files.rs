@@ -1,7 +1,6 @@
 //! Configuration files as data: the overlay tree, a rendered tree, and changes to either.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use rust_embed::RustEmbed;
@@ -37,41 +36,6 @@ pub fn overlay() -> FileTree {
 }
 
 impl FileTree {
-    /// Reads every regular file below a folder that holds an `etc/`.
-    ///
-    /// # Errors
-    /// The folder has no `etc/`, or a file in it can't be read.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
-        anyhow::ensure!(
-            dir.join("etc").is_dir(),
-            "{} has no folder etc/",
-            dir.display()
-        );
-        let mut tree = Self::default();
-        tree.read_below(dir, dir)?;
-        Ok(tree)
-    }
-
-    fn read_below(&mut self, root: &Path, dir: &Path) -> Result<()> {
-        let entries =
-            std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
-        for entry in entries {
-            let path = entry
-                .with_context(|| format!("reading {}", dir.display()))?
-                .path();
-            // Rendered trees are full of links into a store: what counts is what they point to.
-            if path.is_dir() {
-                self.read_below(root, &path)?;
-            } else {
-                let bytes =
-                    std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-                let name = path.strip_prefix(root).context("path outside the tree")?;
-                self.insert(&name.to_string_lossy(), &bytes);
-            }
-        }
-        Ok(())
-    }
-
     /// Adds or overwrites a file. A script (first line `#!`) becomes executable.
     pub fn insert(&mut self, path: &str, bytes: &[u8]) {
         let mode = if bytes.starts_with(b"#!") {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 pub use fault::{Break, Fault};
 pub use files::{File, FileTree, overlay};
 pub use node::{Addresses, Command, DEFAULT_DEADLINE, Node, Output, last_lines, write_by_command};
-pub use spec::{FmdServer, Spec};
+pub use spec::{FmdServer, Folder, Spec, Unit};
 
 /// The services of the stack, in the order in which they start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

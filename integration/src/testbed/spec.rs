@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::FileTree;
+use super::{FileTree, Service};
 
 /// Which FMD Server is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,34 @@ pub struct Spec {
     pub files: FileTree,
     /// Whether fail2ban may change the firewall; only a fault says no.
     pub fail2ban_net_admin: bool,
+    /// How services are started, where the configuration says so itself; else as the testbed does.
+    pub units: Vec<(Service, Unit)>,
+}
+
+/// How a service is started, as a unit of systemd's says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Whom the service runs as; root if it is not said.
+    pub user: Option<String>,
+    /// The user's group, if it is not one of the same name.
+    pub group: Option<String>,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// `NAME=value`.
+    pub environment: Vec<String>,
+    /// Folders that belong to the user.
+    pub folders: Vec<Folder>,
+}
+
+/// A folder that is made for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Its path.
+    pub path: String,
+    /// Its permission bits in octal.
+    pub mode: String,
 }
 
 impl Spec {
@@ -39,6 +67,7 @@ impl Spec {
             shipped: super::overlay(),
             files: super::overlay(),
             fail2ban_net_admin: true,
+            units: Vec::new(),
         })
     }
 }

@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod namespaces;
 mod program;
+mod rendered;
 mod segment;
 pub mod ssh;
 pub mod vm;
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::rootfs;
 use crate::sandbox;
-use crate::testbed::{Capability, FileTree, FmdServer, Spec, Testbed};
+use crate::testbed::{Capability, FmdServer, Spec, Testbed};
 pub use ssh::Deployment;
 
 /// A kind of testbed.
@@ -108,8 +109,10 @@ impl Choice {
     pub fn spec(&self, label: &str) -> Result<Spec> {
         let mut spec = Spec::shipped(label, self.fmd_server.clone())?;
         if let Some(dir) = &self.rendered {
-            spec.files = FileTree::from_dir(dir)?;
-            spec.shipped = spec.files.clone();
+            let rendered = rendered::read(dir)?;
+            spec.shipped = rendered.files.clone();
+            spec.files = rendered.files;
+            spec.units = rendered.units;
         }
         Ok(spec)
     }
@@ -138,23 +141,33 @@ impl Choice {
     /// Makes what every start needs (a root filesystem, images) and checks the surroundings, so that
     /// the first scenario doesn't pay for it and an error is told once.
     pub async fn prepare(&self) -> Result<()> {
+        ensure!(
+            self.rendered.is_none() || self.kind == Kind::Namespaces,
+            "--rendered does not go with --testbed {}: only namespaces takes a rendered tree",
+            self.kind
+        );
         match self.kind {
             Kind::Namespaces => {
                 namespaces::check(&self.fmd_server)?;
-                rootfs::ensure(&rootfs::STACK).await.map(drop)
+                rootfs::ensure(&rootfs::STACK).await?;
+                self.try_rendered().await
             }
             Kind::Vm => vm::prepare(&self.fmd_server, &self.spec("prepare")?.shipped).await,
             Kind::Containers => {
                 containers::prepare(&self.fmd_server, self.compose.as_deref()).await
             }
-            Kind::Ssh => {
-                ensure!(
-                    self.rendered.is_none(),
-                    "--rendered does not go with --testbed ssh, which changes no configuration"
-                );
-                ssh::prepare(&self.deployment, &self.fmd_server).await
-            }
+            Kind::Ssh => ssh::prepare(&self.deployment, &self.fmd_server).await,
         }
+    }
+
+    /// Starts a rendered configuration once: what can't start is no scenario's failure.
+    async fn try_rendered(&self) -> Result<()> {
+        let Some(dir) = &self.rendered else {
+            return Ok(());
+        };
+        let testbed = self.start(self.spec("rendered")?).await;
+        let testbed = testbed.with_context(|| format!("--rendered {}", dir.display()))?;
+        testbed.stop().await
     }
 
     /// Starts the testbed and returns once the stack is ready.

@@ -4,6 +4,7 @@
 //! outlives the run (see [`crate::sandbox`]).
 
 mod services;
+mod units;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ impl Namespaces {
                 }
             ),
             fail2ban_net_admin: spec.fail2ban_net_admin,
+            units: spec.units,
         };
         let machine = Machine {
             host_name: "server".to_owned(),

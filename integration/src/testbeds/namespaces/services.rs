@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::testbed::{Action, Command, Node, Service};
+use super::units;
+use crate::testbed::{Action, Command, Node, Service, Unit};
 
 /// Below this every service has NAME.pid and NAME.log.
 const FOLDER: &str = "/run/fmd-stack";
@@ -14,6 +15,14 @@ const AS_FMD_SERVER: [&str; 5] = [
     "--reuid=65532",
     "--regid=www-data",
     "--clear-groups",
+    "--",
+];
+
+/// The seeded fault of a fail2ban that can't change the firewall.
+const WITHOUT_NET_ADMIN: [&str; 4] = [
+    "/usr/bin/setpriv",
+    "--bounding-set=-net_admin",
+    "--inh-caps=-net_admin",
     "--",
 ];
 
@@ -54,13 +63,13 @@ start-stop-daemon --stop --quiet --oknodo --pidfile "$pid" --remove-pidfile --re
 "#;
 
 /// How one service is started.
-struct Daemon {
+pub struct Daemon {
     /// Shell words that run before it.
-    prepare: &'static str,
+    pub prepare: String,
     /// A shell condition that holds once it is ready.
-    ready: &'static str,
+    pub ready: &'static str,
     /// The program and its arguments.
-    argv: Vec<String>,
+    pub argv: Vec<String>,
 }
 
 /// What the services' command lines depend on.
@@ -72,6 +81,8 @@ pub struct Services {
     pub fail2ban: String,
     /// Whether fail2ban keeps CAP_NET_ADMIN.
     pub fail2ban_net_admin: bool,
+    /// How services are started, where the configuration says so.
+    pub units: Vec<(Service, Unit)>,
 }
 
 impl Services {
@@ -89,9 +100,16 @@ impl Services {
     }
 
     async fn start(&self, server: &dyn Node, service: Service) -> Result<()> {
-        let daemon = self.daemon(service);
+        let mut daemon = self.daemon(service);
+        if let Some((_, unit)) = self.units.iter().find(|(named, _)| *named == service) {
+            daemon = units::daemon(service, unit, daemon);
+        }
+        if service == Service::Fail2ban && !self.fail2ban_net_admin {
+            let words = WITHOUT_NET_ADMIN.map(str::to_owned);
+            daemon.argv.splice(0..0, words);
+        }
         let within = READY_WITHIN.to_string();
-        let fixed = [service.name(), &within, daemon.prepare, daemon.ready];
+        let fixed = [service.name(), &within, &daemon.prepare, daemon.ready];
         let args: Vec<&str> = fixed
             .into_iter()
             .chain(daemon.argv.iter().map(String::as_str))
@@ -108,7 +126,7 @@ impl Services {
         match service {
             Service::Journal => Daemon {
                 prepare: "rm -f /run/systemd/journal/socket /run/systemd/journal/stdout \
-                          /run/systemd/journal/dev-log",
+                          /run/systemd/journal/dev-log".to_owned(),
                 // A socket file alone may be that of a journald that has died.
                 ready: "logger --socket /run/systemd/journal/dev-log --tag fmd-stack 'journal is ready' 2>/dev/null",
                 argv: words(&["/usr/lib/systemd/systemd-journald"]),
@@ -116,21 +134,21 @@ impl Services {
             Service::FmdServer => Daemon {
                 prepare: "install -d -o 65532 -g www-data -m 2750 /run/fmd-server; \
                           install -d -o 65532 -g 65532 -m 700 /var/lib/fmd-server /var/lib/fmd-server/db; \
-                          rm -f /run/fmd-server/*.sock",
+                          rm -f /run/fmd-server/*.sock".to_owned(),
                 // 8080 is upstream's default where a configuration names no socket.
                 ready: "[ -S /run/fmd-server/fmd-server.sock ] || ss -Hltn 'sport = :8080' | grep -q .",
                 argv: [words(&AS_FMD_SERVER), words(&self.fmd_server_argv())].concat(),
             },
             Service::Nginx => Daemon {
-                prepare: "rm -f /run/nginx.pid; nginx -q -t",
+                prepare: "rm -f /run/nginx.pid; nginx -q -t".to_owned(),
                 ready: "[ -s /run/nginx.pid ] && ss -Hltn | grep -q .",
                 argv: words(&["/usr/lib/fmd-stack/nginx"]),
             },
             Service::Fail2ban => Daemon {
-                prepare: "mkdir -p /run/fail2ban; rm -f /run/fail2ban/fail2ban.sock /run/fail2ban/fail2ban.pid",
+                prepare: "mkdir -p /run/fail2ban; rm -f /run/fail2ban/fail2ban.sock /run/fail2ban/fail2ban.pid".to_owned(),
                 // fail2ban-client says so once every jail has started.
                 ready: "grep -q 'Server ready' /run/fmd-stack/fail2ban.log",
-                argv: self.fail2ban_argv(),
+                argv: words(&[&self.fail2ban, "-xf", "start"]),
             },
         }
     }
@@ -138,26 +156,6 @@ impl Services {
     fn fmd_server_argv(&self) -> [&str; 6] {
         let (config, db) = ("/etc/fmd-server/config.yml", "/var/lib/fmd-server/db");
         [self.fmd_server, "serve", "--config", config, "--db-dir", db]
-    }
-
-    fn fail2ban_argv(&self) -> Vec<String> {
-        let unprivileged: &[&str] = &[
-            "/usr/bin/setpriv",
-            "--bounding-set=-net_admin",
-            "--inh-caps=-net_admin",
-            "--",
-        ];
-        let prefix = if self.fail2ban_net_admin {
-            &[]
-        } else {
-            unprivileged
-        };
-        let server = [self.fail2ban.as_str(), "-xf", "start"];
-        prefix
-            .iter()
-            .chain(&server)
-            .map(|&word| word.to_owned())
-            .collect()
     }
 }
 

@@ -379,6 +379,12 @@ impl Connected {
             .await?
             .ok()
             .context("having fail2ban forget failures")?;
+        // A jail that starts restores bans, one that was lifted this moment as well.
+        self.server
+            .run(self.unban())
+            .await?
+            .ok()
+            .context("lifting bans")?;
         Ok(())
     }
 }

@@ -27,11 +27,13 @@ status=0
 if [ ! -e "$dir/clean" ]; then
   if [ "$2" != 0 ]; then
     # What was under way when the suite ended comes to rest: a command still
-    # running here, failures that are about to become bans.
-    sh "$dir/undo" "$dir" keep 2>/dev/null
+    # running here, failures that are about to become bans. fail2ban writes a ban
+    # to its database a while after it stands, so that a jail may restore one
+    # that has just been lifted: the second time lifts that.
+    sh "$dir/undo" "$dir" first 2>/dev/null
     sleep "$2"
   fi
-  sh "$dir/undo" "$dir" all || status=1
+  sh "$dir/undo" "$dir" || status=1
 fi
 rm -rf "$dir"
 exit "$status"

@@ -22,9 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use deployment::Deployment;
 pub use options::{Destination, Options};
 
-use crate::testbed::{
-    Action, Capability, Command, FmdServer, Node, Service, Spec, Testbed, overlay,
-};
+use crate::testbed::{Action, Capability, Command, FmdServer, Node, Service, Spec, Testbed};
 use deployment::Connected;
 use node::SshNode;
 
@@ -67,7 +65,7 @@ impl Ssh {
     /// The scenario wants a changed configuration, or a machine does not answer.
     pub async fn start(deployment: &Deployment, spec: &Spec) -> Result<Self> {
         ensure!(
-            spec.files == overlay() && spec.fail2ban_net_admin,
+            spec.files == spec.shipped && spec.fail2ban_net_admin,
             "the configuration of a deployment is not changed: neither settings nor faults on testbed ssh"
         );
         let turn = deployment.turn.clone().lock_owned().await;

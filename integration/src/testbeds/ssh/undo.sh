@@ -1,6 +1,6 @@
 # Puts back what a scenario changed on this node. Arguments: the run's folder, and
-# `still` to end the run's programs only, `keep` to do all of it so that it can be
-# done again, `all` to do all of it.
+# `still` to end the run's programs only, or `first` to do all of it so that it can
+# be done again.
 #
 # scenario/ holds what is to be done once, always/ what is done every time, last/
 # what the suite does itself while it lives; each is a folder with a script and
@@ -16,12 +16,12 @@ for exe in /proc/[0-9]*/exe; do
 done
 [ "${2:-}" != still ] || exit 0
 kinds="scenario always"
-[ -z "${2:-}" ] || kinds="$kinds last"
+[ "${2:-}" != first ] || kinds="$kinds last"
 for kind in $kinds; do
   for task in $(ls -r "$dir/$kind"); do
     here=$dir/$kind/$task
     if sh "$here/run" <"$here/input" >/dev/null 2>"$dir/errors"; then
-      [ "$kind" != scenario ] || [ "${2:-}" = keep ] || rm -rf "$here"
+      [ "$kind" != scenario ] || [ "${2:-}" = first ] || rm -rf "$here"
     else
       status=1
       echo "$task: $(tail -n 3 "$dir/errors")" >&2

@@ -1,0 +1,154 @@
+//! Configuration as a NixOS module renders it, made fit for the services of a Debian root
+//! filesystem.
+//!
+//! Only what says where packages stand is changed; what nginx, fail2ban and FMD Server are told to
+//! do stays as it was rendered.
+
+mod read;
+mod store;
+mod unit;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::testbed::{FileTree, Service, Unit};
+
+/// The main file of nginx, wherever the unit has it.
+const NGINX: &str = "etc/nginx/nginx.conf";
+
+/// What makes nginx.conf one that every testbed can start by itself (containers/rootfs).
+const OWN_PROCESS: &str = "/etc/nginx/main.d/*.conf";
+
+/// Where scenarios put servers of their own.
+const SERVERS: &str = "include /etc/nginx/conf.d/*.conf;";
+
+/// A folder's configuration, and how its units start the services.
+pub struct Rendered {
+    /// The files to lay over the root filesystem.
+    pub files: FileTree,
+    /// The units that were rendered, for those services that have one.
+    pub units: Vec<(Service, Unit)>,
+}
+
+/// Reads a folder that holds an `etc/`.
+///
+/// # Errors
+/// A service has no configuration in it, a file can't be read, or a store path is neither in the
+/// folder nor known; the error names file and line.
+pub fn read(dir: &Path) -> Result<Rendered> {
+    let found = read::tree(dir)?;
+    let mut files = store::map(dir, found)?;
+    let units = unit::all(&mut files)?;
+    ensure!(
+        files.get(NGINX).is_some(),
+        "{} has no {NGINX}, nor does the unit of nginx name one that is there",
+        dir.display()
+    );
+    let text = files.text(NGINX)?;
+    files.insert(NGINX, with_servers(&text).as_bytes());
+    let mut units = units;
+    if text.contains(OWN_PROCESS) {
+        units.retain(|(service, _)| *service != Service::Nginx);
+    } else {
+        let groups = vec![socket_group(&units)];
+        let found = units
+            .iter_mut()
+            .find(|(service, _)| *service == Service::Nginx);
+        match found {
+            Some((_, unit)) => complete(unit, groups, &text),
+            None => {
+                let mut unit = Unit {
+                    argv: vec!["/usr/sbin/nginx".to_owned()],
+                    ..Unit::default()
+                };
+                complete(&mut unit, groups, &text).map(|()| units.push((Service::Nginx, unit)))
+            }
+        }
+        .with_context(|| format!("nginx in {}", dir.display()))?;
+    }
+    Ok(Rendered { files, units })
+}
+
+/// The group that reaches FMD Server's socket.
+fn socket_group(units: &[(Service, Unit)]) -> String {
+    let unit = units
+        .iter()
+        .find(|(service, _)| *service == Service::FmdServer);
+    let group = unit.and_then(|(_, unit)| unit.group.clone().or_else(|| unit.user.clone()));
+    // The testbed's own way to start it (namespaces/services.rs).
+    group.unwrap_or_else(|| "www-data".to_owned())
+}
+
+/// nginx.conf with the folder in which scenarios put servers, where the snippets of the http level
+/// are included.
+fn with_servers(text: &str) -> String {
+    if text.contains("/etc/nginx/conf.d/") {
+        return text.to_owned();
+    }
+    let snippet = "include /etc/nginx/fmd-stack/http.conf;";
+    text.replacen(snippet, &format!("{snippet}\n{SERVERS}"), 1)
+}
+
+/// What systemd does for nginx and nginx has to be told without it: its user, the foreground.
+fn complete(unit: &mut Unit, groups: Vec<String>, nginx_conf: &str) -> Result<()> {
+    let says = |word: &str| {
+        let mut lines = nginx_conf.lines().map(str::trim_start);
+        lines
+            .find_map(|line| line.strip_prefix(word))
+            .map(|rest| rest.trim().trim_end_matches(';'))
+    };
+    let mut global = String::new();
+    if says("daemon ").is_none() && !unit.argv.iter().any(|arg| arg.contains("daemon off")) {
+        global.push_str("daemon off;");
+    }
+    if let Some(named) = says("user ") {
+        let mut words = named.split_whitespace().map(str::to_owned);
+        unit.user = words.next();
+        unit.group = words.next();
+    } else {
+        let user = unit.user.clone();
+        let user = user.context("neither nginx.conf nor the unit of nginx names its user")?;
+        let group = unit.group.as_deref().unwrap_or(&user);
+        global.push_str(&format!("user {user} {group};"));
+    }
+    unit.groups.extend(groups);
+    if !global.is_empty() {
+        unit.argv.extend(["-g".to_owned(), global]);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nginx_gets_what_systemd_would_do() {
+        let unit = Unit {
+            argv: vec!["/usr/sbin/nginx".into()],
+            user: Some("nginx".into()),
+            ..Unit::default()
+        };
+        let mut told = unit.clone();
+        complete(&mut told, vec!["fmd".into()], "events {}").unwrap();
+        assert_eq!(told.argv[1..], ["-g", "daemon off;user nginx nginx;"]);
+        assert_eq!(told.groups, ["fmd"]);
+        let mut told = unit.clone();
+        complete(&mut told, Vec::new(), "daemon off;\nuser web www;\n").unwrap();
+        assert_eq!(told.argv.len(), 1);
+        assert_eq!(
+            (told.user.as_deref(), told.group.as_deref()),
+            (Some("web"), Some("www"))
+        );
+        let mut nobody = Unit { user: None, ..unit };
+        assert!(complete(&mut nobody, Vec::new(), "events {}").is_err());
+    }
+
+    #[test]
+    fn servers_of_scenarios_stand_beside_the_rendered_ones() {
+        let conf = "http {\n  include /etc/nginx/fmd-stack/http.conf;\n}";
+        assert!(with_servers(conf).contains(SERVERS));
+        assert_eq!(with_servers(&with_servers(conf)), with_servers(conf));
+    }
+}
