@@ -22,15 +22,16 @@ inventory::submit! {
                 name: "nobody-knows-the-gateway",
                 breaks: Break::Write {
                     file: "etc/fail2ban/jail.d/zz-fault.local",
-                    content: "[DEFAULT]\nignorecommand =\n",
+                    content: "[DEFAULT]\nfmd_more_actions =\n",
                 },
                 noticed_as: "in the ban list",
             },
             Fault {
                 name: "nobody-is-told",
-                breaks: Break::Write {
-                    file: "etc/fail2ban/jail.d/zz-fault.local",
-                    content: "[DEFAULT]\nignorecommand = ip route show default via <ip> | grep -q via\n",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/action.d/fmd-gateway.py",
+                    find: "if str(ip) in self._gateways:",
+                    with: "if False:",
                 },
                 noticed_as: "a warning for the operator",
             },

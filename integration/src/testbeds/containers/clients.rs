@@ -1,13 +1,11 @@
 //! Clients: containers on nginx's network, and outside of it.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, NetworkConnectRequest,
-    NetworkCreateRequest, NetworkingConfig,
+    ContainerCreateBody, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions, WaitContainerOptions,
@@ -17,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::engine::explain;
 use super::launch::{Run, random_bits};
 use super::node::{ContainerNode, User};
-use crate::testbed::{Addresses, Way};
+use crate::testbed::{Addresses, Command, Node, Way};
 
 /// The network of nginx and its clients, and that of FMD Server (`compose.yaml`).
 pub const FRONT: &str = "front";
@@ -63,23 +61,29 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// A client on nginx's network.
+    /// A client on nginx's network, in a /64 of its own.
     pub async fn join(&self, name: &str, number: u16) -> Result<ContainerNode> {
         let network = self.run.full(FRONT);
-        let address = EndpointIpamConfig {
-            ipv6_address: Some(self.prefix.client(number).to_string()),
-            ..Default::default()
-        };
-        let endpoint = EndpointSettings {
-            ipam_config: Some(address),
-            ..Default::default()
-        };
-        let networking = NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
-        };
-        let container = self.start(name, &network, Some(networking)).await?;
-        let addresses = addresses(&self.docker, &container, &network).await?;
-        Ok(self.node(name, container, addresses))
+        let container = self.start(name, &network).await?;
+        let given = addresses(&self.docker, &container, &network).await?;
+        let v6 = self.prefix.client(number);
+        let node = self.node(
+            name,
+            container,
+            Addresses {
+                v6: Some(v6),
+                ..given
+            },
+        );
+        // Engine 20.10 takes no address outside of its network's first /64, though it is in range.
+        let readdress =
+            "ip -6 addr flush dev eth0 scope global; ip -6 addr add \"$1/48\" dev eth0 nodad";
+        let command = Command::shell(readdress, &[&v6.to_string()]);
+        node.run(command)
+            .await?
+            .ok()
+            .with_context(|| format!("addressing client {name}"))?;
+        Ok(node)
     }
 
     /// A client that comes to the published port `port` from elsewhere; its URL is the second value.
@@ -108,7 +112,7 @@ impl Clients {
             .create_network(request)
             .await
             .map_err(|error| explain(&error, "making the outside network"))?;
-        let container = self.start(name, &network, None).await?;
+        let container = self.start(name, &network).await?;
         let gateway = endpoint(&self.docker, &container, &network)
             .await?
             .gateway
@@ -125,7 +129,7 @@ impl Clients {
     /// The host gets one interface for it (RFC 2544 addresses), which ends with the client's
     /// container. Rights on the network of the host are held by a helper for as long as that takes.
     async fn routed(&self, name: &str, port: u16) -> Result<(ContainerNode, String)> {
-        let container = self.start(name, "none", None).await?;
+        let container = self.start(name, "none").await?;
         let bits = random_bits()?;
         let [_, _, third, fourth] = bits.to_be_bytes();
         let host = Ipv4Addr::new(198, 18, third, fourth & 0xfc | 1);
@@ -190,12 +194,7 @@ impl Clients {
 
     /// A container that does nothing by itself. It may give itself more addresses, which an
     /// attacker's machine can as well.
-    async fn start(
-        &self,
-        name: &str,
-        network: &str,
-        networking: Option<NetworkingConfig>,
-    ) -> Result<String> {
+    async fn start(&self, name: &str, network: &str) -> Result<String> {
         let host = HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
             cap_add: Some(vec!["NET_ADMIN".to_owned()]),
@@ -206,7 +205,6 @@ impl Clients {
         let body = ContainerCreateBody {
             entrypoint: Some(["sleep", "infinity"].map(str::to_owned).to_vec()),
             cmd: Some(Vec::new()),
-            networking_config: networking,
             ..self.body(host)?
         };
         self.create(&self.run.full(name), body)

@@ -252,31 +252,49 @@ impl Launch<'_> {
     }
 
     /// The files of the run that differ from what the service's image carries, and their places.
+    ///
+    /// A file that no image carries, such as one of a package's, differs in all of our images.
     fn changed(&self, name: &str, service: &Definition) -> Result<Vec<(String, String)>> {
-        let places = match &service.build {
-            Some(build) => self.bundle.copied(&build.dockerfile)?,
-            // An image that is not ours carries nothing of ours.
-            None => vec![(format!("etc/{name}"), format!("/etc/{name}"))],
-        };
-        let shipped = if service.build.is_some() {
+        let ours = service.build.is_some();
+        let shipped = if ours {
             self.bundle.overlay()
         } else {
             BTreeMap::new()
         };
+        let own = self.places(name, service)?;
+        let mut all = Vec::new();
+        for (name, service) in &self.compose.services {
+            all.extend(self.places(name, service)?);
+        }
         let mut changed = Vec::new();
         for (path, file) in self.files.iter() {
             if shipped.get(path) == Some(&file) {
                 continue;
             }
-            let place = places
-                .iter()
-                .find_map(|(source, target)| Some((path.strip_prefix(source.as_str())?, target)));
-            if let Some((rest, target)) = place {
-                changed.push((path.to_owned(), format!("{target}{rest}")));
+            if let Some(target) = locate(path, &own) {
+                changed.push((path.to_owned(), target));
+            } else if ours && locate(path, &all).is_none() {
+                changed.push((path.to_owned(), format!("/{path}")));
             }
         }
         Ok(changed)
     }
+
+    /// The folders of the configuration that a service takes, and where it has them.
+    fn places(&self, name: &str, service: &Definition) -> Result<Vec<(String, String)>> {
+        match &service.build {
+            Some(build) => self.bundle.copied(&build.dockerfile),
+            // An image that is not ours carries nothing of ours.
+            None => Ok(vec![(format!("etc/{name}"), format!("/etc/{name}"))]),
+        }
+    }
+}
+
+/// Where a file of the configuration is in a container with these places.
+fn locate(path: &str, places: &[(String, String)]) -> Option<String> {
+    places.iter().find_map(|(source, target)| {
+        Some(format!("{target}{}", path.strip_prefix(source.as_str())?))
+    })
 }
 
 fn healthcheck(check: &HealthCheck) -> Result<Healthcheck> {
