@@ -131,6 +131,16 @@ fn a_nixos_tree_runs_on_the_real_daemons() {
 }
 
 #[test]
+fn a_copy_of_the_shipped_tree_runs_as_it_does() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (path, file) in overlay().iter() {
+        write(dir.path(), path, &String::from_utf8_lossy(&file.bytes));
+    }
+    let output = run(dir.path(), &["--scenario", "brute-force"]);
+    assert!(output.status.success(), "{}", support::said(&output));
+}
+
+#[test]
 fn faults_are_seeded_into_the_rendered_files() {
     let dir = nixos();
     let output = run(dir.path(), &["--scenario", "forged-header", "--faults"]);

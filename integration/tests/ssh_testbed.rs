@@ -163,6 +163,6 @@ fn options_that_make_no_sense_are_refused() {
     );
     refused(
         &[&ssh[..], &["--rendered", "x"]].concat(),
-        "--rendered does not go with",
+        "--rendered does not go with --testbed ssh",
     );
 }

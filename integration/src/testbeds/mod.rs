@@ -109,7 +109,11 @@ impl Choice {
     pub fn spec(&self, label: &str) -> Result<Spec> {
         let mut spec = Spec::shipped(label, self.fmd_server.clone())?;
         if let Some(dir) = &self.rendered {
-            let rendered = rendered::read(dir)?;
+            let rendered = match self.kind {
+                // A whole Debian, systemd included: it takes the tree as it is.
+                Kind::Vm => rendered::plain(dir)?,
+                _ => rendered::read(dir)?,
+            };
             spec.shipped = rendered.files.clone();
             spec.files = rendered.files;
             spec.units = rendered.units;
@@ -142,8 +146,8 @@ impl Choice {
     /// the first scenario doesn't pay for it and an error is told once.
     pub async fn prepare(&self) -> Result<()> {
         ensure!(
-            self.rendered.is_none() || self.kind == Kind::Namespaces,
-            "--rendered does not go with --testbed {}: only namespaces takes a rendered tree",
+            self.rendered.is_none() || matches!(self.kind, Kind::Namespaces | Kind::Vm),
+            "--rendered does not go with --testbed {}: namespaces and vm take another configuration",
             self.kind
         );
         match self.kind {

@@ -80,6 +80,14 @@ fn socket_group(units: &[(Service, Unit)]) -> String {
     group.unwrap_or_else(|| "www-data".to_owned())
 }
 
+/// Reads a folder laid out like `containers/rootfs`, for a testbed that is a whole Debian.
+pub fn plain(dir: &Path) -> Result<Rendered> {
+    Ok(Rendered {
+        files: read::plain(dir)?,
+        units: Vec::new(),
+    })
+}
+
 /// nginx.conf with the folder in which scenarios put servers, where the snippets of the http level
 /// are included.
 fn with_servers(text: &str) -> String {

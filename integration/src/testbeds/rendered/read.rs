@@ -44,6 +44,20 @@ pub fn tree(dir: &Path) -> Result<FileTree> {
     Ok(tree)
 }
 
+/// Every file below `dir`, links followed.
+pub fn plain(dir: &Path) -> Result<FileTree> {
+    ensure!(
+        dir.join("etc").is_dir(),
+        "--rendered {}: no folder etc/ in it",
+        dir.display()
+    );
+    let mut tree = FileTree::default();
+    for folder in ["etc", "usr"] {
+        add(dir, folder, &mut tree)?;
+    }
+    Ok(tree)
+}
+
 /// Adds a file, or a folder's files, under its name in the tree; nothing if it isn't there.
 pub fn add(dir: &Path, name: &str, tree: &mut FileTree) -> Result<()> {
     let Some(path) = resolve(dir, &dir.join(name))? else {
