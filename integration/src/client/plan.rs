@@ -246,7 +246,7 @@ impl Request {
 }
 
 impl Requests {
-    /// Requests on fresh connections, one after the other, with 3 s of patience each.
+    /// Requests on fresh connections, one after the other, with 8 s of patience each (an emulated machine is slow).
     pub fn new(url: &str, requests: Vec<Request>) -> Self {
         Self {
             url: url.to_owned(),
@@ -255,7 +255,7 @@ impl Requests {
             connection: Connection::Fresh,
             connections: 1,
             source: None,
-            timeout_ms: 3000,
+            timeout_ms: 8000,
             stop_when_cut: false,
         }
     }
