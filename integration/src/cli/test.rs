@@ -51,6 +51,9 @@ type Trial = (&'static Scenario, Option<&'static Fault>);
 pub async fn run(options: Options) -> Result<bool> {
     let chosen = choose(&options.scenarios)?;
     let choice = options.place.choice().await?;
+    if !options.list {
+        choice.connect().await?;
+    }
     // A scenario named by hand runs, and fails, even where the testbed can't do what it needs.
     let named = !options.scenarios.is_empty();
     let lacks = |scenario: &Scenario| choice.lacks(&scenario.all_needs(), scenario.clients);

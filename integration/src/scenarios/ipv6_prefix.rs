@@ -70,8 +70,20 @@ async fn take_address(attacker: &Person, number: usize) -> Result<Ipv6Addr> {
     groups[4] = 0xbad;
     groups[7] = u16::try_from(number)?;
     let address = Ipv6Addr::from(groups);
-    let script = r#"ip -6 address add "$1/128" dev "$(ip -6 -o address show to "$2" | awk '{ print $2; exit }')" nodad"#;
-    let command = Command::shell(script, &[&address.to_string(), &own.to_string()]);
-    attacker.node().run(command).await?.ok()?;
+    let change = |script| Command::shell(script, &[&address.to_string(), &own.to_string()]);
+    attacker.node().at_end(&format!("address {address}"), change(REMOVE)).await?;
+    attacker.node().run(change(ADD)).await?.ok()?;
     Ok(address)
 }
+
+/// Adds an address to the interface that has another. Arguments: the address, the other.
+const ADD: &str = r#"
+ip -6 address add "$1/128" dev "$(ip -6 -o address show to "$2" | awk '{ print $2; exit }')" nodad
+"#;
+
+/// Takes it away again, if it is there.
+const REMOVE: &str = r#"
+for interface in $(ip -6 -o address show to "$1" | awk '{ print $2 }'); do
+  ip -6 address del "$1/128" dev "$interface"
+done
+"#;

@@ -123,15 +123,29 @@ impl Choice {
 
     /// What the testbed lacks for a scenario with these needs, in words; nothing if it fits.
     pub fn lacks(&self, needs: &[Capability], clients: usize) -> Vec<String> {
-        let missing = needs
-            .iter()
-            .filter(|need| !self.kind.capabilities().contains(need));
+        let missing = needs.iter().filter(|need| !self.can(**need));
         let mut lacks: Vec<_> = missing.map(|need| need.describe().to_owned()).collect();
         let given = self.deployment.clients();
         if self.kind == Kind::Ssh && clients > given && given > 0 {
             lacks.push(format!("{clients} clients, not {given}"));
         }
         lacks
+    }
+
+    fn can(&self, capability: Capability) -> bool {
+        let known = match (self.kind, capability) {
+            (Kind::Ssh, Capability::ServiceControl) => self.deployment.controls_services(),
+            _ => None,
+        };
+        known.unwrap_or_else(|| self.kind.capabilities().contains(&capability))
+    }
+
+    /// Learns what only the machines of a deployment can tell; nothing elsewhere.
+    pub async fn connect(&self) -> Result<()> {
+        match self.kind {
+            Kind::Ssh => self.prepare().await,
+            _ => Ok(()),
+        }
     }
 
     /// How many scenarios may run at once: a deployment takes one after the other.

@@ -37,6 +37,10 @@ pub fn daemon(service: Service, unit: &Unit, stock: Daemon) -> Daemon {
     let mut argv = unit.argv.clone();
     match service {
         Service::FmdServer => {
+            // Which FMD Server runs is said on the command line, wherever the unit has its own.
+            if argv[0].ends_with("/fmd-server") {
+                argv[0] = super::FMD_SERVER.to_owned();
+            }
             prepare += "rm -f /run/fmd-server/*.sock\n";
             // Debian's nginx user, for a tree that leaves nginx's process to the testbed.
             prepare += &format!("usermod --append --groups {} www-data\n", word(group));

@@ -84,6 +84,14 @@ impl Deployment {
         self.options.clients.len()
     }
 
+    /// Whether the server's services can be controlled; unknown before it is connected.
+    pub fn controls_services(&self) -> Option<bool> {
+        let connected = self.connected.try_lock().ok()?;
+        connected
+            .as_ref()
+            .map(|connected| connected.manager.is_some())
+    }
+
     /// The connections, made and checked at the first call.
     ///
     /// # Errors
@@ -135,6 +143,11 @@ async fn connect(options: &Options) -> Result<Connected> {
     connected.check(options.yes).await?;
     connected.version = connected.ask_version().await?;
     connected.note_what_is_always_undone().await?;
+    for client in &connected.clients {
+        let all = client.addresses.all();
+        let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+        eprintln!("client {}: {}", client.line.destination, all.join(", "));
+    }
     Ok(connected)
 }
 

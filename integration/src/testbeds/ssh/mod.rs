@@ -45,16 +45,7 @@ pub async fn prepare(deployment: &Deployment, fmd_server: &FmdServer) -> Result<
         *fmd_server == FmdServer::Embedded,
         "--fmd-server does not go with --testbed ssh, which proves the FMD Server that runs there"
     );
-    let connected = deployment.connected().await?;
-    for client in &connected.clients {
-        let all: Vec<_> = client
-            .addresses
-            .all()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        eprintln!("client {}: {}", client.line.destination, all.join(", "));
-    }
+    deployment.connected().await?;
     Ok(())
 }
 
