@@ -55,7 +55,14 @@ async fn start(
             Condition::ServiceHealthy => services.wait_ready(named(dependency)?).await?,
         }
     }
-    launch.start(name, definition).await
+    let started = launch.start(name, definition).await;
+    if started.is_err() {
+        // Where what it depends on has died, that is the error to tell.
+        for dependency in definition.dependencies() {
+            services.wait_ready(named(dependency)?).await?;
+        }
+    }
+    started
 }
 
 /// The service that has this name in the compose file.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bollard::Docker;
+use bollard::models::ImageSummary;
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder,
     RemoveImageOptionsBuilder,
@@ -23,17 +24,18 @@ use super::project::{self, Bundle};
 use crate::rootfs;
 use crate::testbed::FmdServer;
 
-/// Marks images that the suite made for itself.
+/// Marks images that the suite made for itself; the value is the cache folder they belong to, so
+/// that one user's `clean` leaves another's alone.
 const MADE_BY_SUITE: &str = "fmd-stack.suite";
 
 /// The root filesystem, where no registry has Debian's image.
-const BASE: &str = "fmd-stack/base";
+const BASE: &str = "localhost/fmd-stack/base";
 
 /// The suite's own binary: the clients, and the embedded FMD Server.
-const SUITE: &str = "fmd-stack/suite";
+const SUITE: &str = "localhost/fmd-stack/suite";
 
 /// Another FMD Server binary.
-const BINARY: &str = "fmd-stack/fmd-server";
+const BINARY: &str = "localhost/fmd-stack/fmd-server";
 
 /// How the suite's binary and FMD Server get into an image.
 const BINARY_CONTAINERFILE: &str = "fmd-embedded/Containerfile";
@@ -226,12 +228,11 @@ async fn import(docker: &Docker, image: &str) -> Result<()> {
     let file = tokio::fs::File::open(&rootfs.tar)
         .await
         .with_context(|| format!("opening {}", rootfs.tar.display()))?;
-    let (repo, tag) = image.split_once(':').context("an image without a tag")?;
-    let label = format!("LABEL {MADE_BY_SUITE}=base");
+    let label = format!("LABEL {MADE_BY_SUITE}=\"{}\"", cache()?);
     let options = CreateImageOptionsBuilder::new()
         .from_src("-")
-        .repo(repo)
-        .tag(tag)
+        // With its tag: Podman 4 takes no other.
+        .repo(image)
         .changes(vec![label])
         .build();
     let body = bollard::body_try_stream(chunks(file));
@@ -312,7 +313,7 @@ async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u
     }
     eprintln!("Building image {image}");
     let args: HashMap<_, _> = build.args.clone().into_iter().collect();
-    let labels = HashMap::from([(MADE_BY_SUITE, "image")]);
+    let labels = HashMap::from([(MADE_BY_SUITE.to_owned(), cache()?)]);
     let options = BuildImageOptionsBuilder::new()
         .dockerfile(&build.dockerfile)
         .t(image)
@@ -344,14 +345,24 @@ async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u
     Ok(())
 }
 
+fn cache() -> Result<String> {
+    Ok(rootfs::folder()?.to_string_lossy().into_owned())
+}
+
+/// The images that belong to this cache folder.
+async fn ours(docker: &Docker) -> Result<Vec<ImageSummary>> {
+    let filter = HashMap::from([("label", vec![format!("{MADE_BY_SUITE}={}", cache()?)])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filter).build();
+    docker
+        .list_images(Some(options))
+        .await
+        .context("listing images")
+}
+
 /// Removes images that the suite made long ago; one that is in use stays.
 async fn retire(docker: &Docker) {
-    let filter = HashMap::from([("label", vec![MADE_BY_SUITE])]);
-    let options = ListImagesOptionsBuilder::new().filters(&filter).build();
-    let Ok(images) = docker.list_images(Some(options)).await else {
-        return;
-    };
-    let now = std::time::SystemTime::now()
+    let images = ours(docker).await.unwrap_or_default();
+    let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
@@ -371,23 +382,15 @@ async fn remove_image(docker: &Docker, id: &str) {
 
 /// Removes every image that the suite made for itself.
 pub async fn clean(docker: &Docker) -> Result<()> {
-    let filter = HashMap::from([("label", vec![MADE_BY_SUITE])]);
-    let options = ListImagesOptionsBuilder::new().filters(&filter).build();
-    let images = docker
-        .list_images(Some(options))
-        .await
-        .context("listing images")?;
+    let _lock = lock().await?;
     // The base last: it can't go before what was built on it.
-    let (bases, built): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| {
-        image
-            .labels
-            .get(MADE_BY_SUITE)
-            .is_some_and(|kind| kind == "base")
-    });
-    for image in built.into_iter().chain(bases) {
-        for name in &image.repo_tags {
-            remove_image(docker, name).await;
-        }
+    let images = ours(docker)
+        .await?
+        .into_iter()
+        .flat_map(|image| image.repo_tags);
+    let (bases, built): (Vec<_>, Vec<_>) = images.partition(|name| name.starts_with(BASE));
+    for name in built.into_iter().chain(bases) {
+        remove_image(docker, &name).await;
     }
     Ok(())
 }
