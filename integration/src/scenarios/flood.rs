@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{JAIL, MAXRETRY};
-use crate::testbed::{Break, Command, Fault, Service};
+use crate::testbed::{Break, Capability, Command, Fault, Service};
 
 /// Lines between two guesses: two seconds of 5,000 a second. They arrive faster than fail2ban reads.
 const LINES: usize = 10_000;
@@ -23,7 +23,8 @@ inventory::submit! {
         name: "flood",
         proves: "50,000 log lines from one address hide no other: both are banned",
         settings: &[],
-        needs: &[],
+        // It fills the journal, and bans an address that nobody has.
+        needs: &[Capability::Faults],
         clients: 2,
         run: |stage| Box::pin(run(stage)),
         // What a journal that loses lines does is no fault to seed: whether it loses them before

@@ -14,7 +14,7 @@ use tokio::time::interval;
 
 use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{NGINX_JAIL, Person, Session, TOKEN_JAIL, password_of, prove_not_banned};
+use crate::stack::{NGINX_JAIL, TOKEN_JAIL, Person, Session, on_server, password_of, prove_not_banned};
 use crate::testbed::{Break, Fault};
 
 /// The day, a request a line.
@@ -106,6 +106,7 @@ fn request(event: &Event, session: &Session) -> Request {
         .to_string()
         .replace("$TOKEN", &session.token)
         .replace("$EXPIRED", "0123456789abcdef")
-        .replace("$PASSWORD", &password_of("alice"));
+        .replace("$PASSWORD", &password_of("alice"))
+        .replace("\"alice\"", &format!("{:?}", on_server("alice")));
     Request { body: Some(text), ..request }
 }
