@@ -154,7 +154,7 @@ fn memory(options: &Options) -> Result<()> {
         ensure!(demo.wait()?.success(), "the demo failed");
         peaks.push(peak);
     }
-    if peaks.iter().all(Memory::is_empty) {
+    if !peaks.iter().all(Memory::has_stack) {
         println!("\nMemory: not measured, the stack's processes are no children of the demo.");
         return Ok(());
     }

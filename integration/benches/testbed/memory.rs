@@ -44,9 +44,11 @@ impl Memory {
         }
     }
 
-    /// Whether no process was seen.
-    pub fn is_empty(&self) -> bool {
-        self.programs.is_empty()
+    /// Whether the stack's processes, or the machine they run in, were among those seen.
+    pub fn has_stack(&self) -> bool {
+        self.programs
+            .keys()
+            .any(|name| name == "nginx" || name.starts_with("qemu"))
     }
 
     /// PSS of all processes, MB.
