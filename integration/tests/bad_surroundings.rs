@@ -90,7 +90,7 @@ fn rendered_folder_without_etc() {
     ]);
     let text = said(&output);
     assert!(
-        !output.status.success() && text.contains("has no folder etc/"),
+        !output.status.success() && text.contains("no folder etc/"),
         "{text}"
     );
 }
