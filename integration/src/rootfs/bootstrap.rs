@@ -76,8 +76,11 @@ fn command(recipe: &Recipe, tar: &Path) -> Result<Command> {
         command.arg(format!("--customize-hook={}", hook(&recipe.script)));
     }
     command.arg(recipe.suite).arg(tar);
-    // mmdebstrap's own temporary folder is as large as its result.
-    command.env("TMPDIR", tar.parent().context("the cache has no folder")?);
+    // mmdebstrap's own temporary folder is as large as its result, so root's goes to the cache. An
+    // ordinary user's has to be open to mmdebstrap's own ids, which a home (mode 0700) is not.
+    if nix::unistd::getuid().is_root() {
+        command.env("TMPDIR", tar.parent().context("the cache has no folder")?);
+    }
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
