@@ -130,6 +130,32 @@ fn a_nixos_tree_runs_on_the_real_daemons() {
     assert!(output.status.success(), "{}", support::said(&output));
 }
 
+/// A machine whose nginx.conf is in the store alone, and a tree without what says nothing of bans.
+#[test]
+fn what_is_absent_is_found_or_taken_as_shipped() {
+    let dir = nixos();
+    let at = dir.path();
+    let conf = "nix/store/y4m7xb4rmnvp0d1q5zq0x6zlz8vxn0ad-nginx.conf";
+    fs::create_dir_all(at.join("nix/store")).expect("a folder");
+    fs::rename(at.join("etc/nginx/nginx.conf"), at.join(conf)).expect("it was there");
+    let unit = "etc/systemd/system/nginx.service";
+    let text = fs::read_to_string(at.join(unit)).expect("a unit");
+    write(
+        at,
+        unit,
+        &text.replace("/etc/nginx/nginx.conf", &format!("/{conf}")),
+    );
+    fs::remove_dir_all(at.join("etc/fmd-server")).expect("it was there");
+    fs::remove_file(at.join("etc/systemd/system/fmd-server.service")).expect("it was there");
+    let output = run(at, &["--scenario", "brute-force"]);
+    let said = support::said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("etc/fmd-server/config.yml, taken as it is shipped"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_copy_of_the_shipped_tree_runs_as_it_does() {
     let dir = tempfile::tempdir().expect("a temporary folder");

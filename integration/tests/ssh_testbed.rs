@@ -7,7 +7,7 @@ use support::deployment::Deployment;
 
 #[test]
 fn bans_hold_and_nothing_is_left() {
-    hold(2, &["below-threshold", "brute-force", "ipv6", "unban"]);
+    hold(2, &["below-threshold", "brute-force", "ipv6"]);
 }
 
 #[test]

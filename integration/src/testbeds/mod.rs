@@ -183,6 +183,9 @@ impl Choice {
         let Some(dir) = &self.rendered else {
             return Ok(());
         };
+        for path in rendered::read(dir)?.filled {
+            eprintln!("not in {}: {path}, taken as it is shipped", dir.display());
+        }
         let testbed = self.start(self.spec("rendered")?).await;
         let testbed = testbed.with_context(|| format!("--rendered {}", dir.display()))?;
         testbed.stop().await

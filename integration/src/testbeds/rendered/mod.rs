@@ -12,10 +12,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::testbed::{FileTree, Service, Unit};
+use crate::testbed::{FileTree, Service, Unit, overlay};
 
-/// The main file of nginx, wherever the unit has it.
+/// The main file of nginx, unless its unit names another.
 const NGINX: &str = "etc/nginx/nginx.conf";
+
+/// What a tree may leave out, since it says nothing about bans; taken from the overlay then.
+const FILLED: [&str; 3] = [
+    "etc/fmd-server/",
+    "etc/fmd-stack/",
+    "etc/systemd/journald.conf",
+];
 
 /// What makes nginx.conf one that every testbed can start by itself (containers/rootfs).
 const OWN_PROCESS: &str = "/etc/nginx/main.d/*.conf";
@@ -29,6 +36,8 @@ pub struct Rendered {
     pub files: FileTree,
     /// The units that were rendered, for those services that have one.
     pub units: Vec<(Service, Unit)>,
+    /// Files of the overlay for what the folder leaves out.
+    pub filled: Vec<String>,
 }
 
 /// Reads a folder that holds an `etc/`.
@@ -39,14 +48,16 @@ pub struct Rendered {
 pub fn read(dir: &Path) -> Result<Rendered> {
     let found = read::tree(dir)?;
     let mut files = store::map(dir, found)?;
+    let filled = fill(&mut files);
     let units = unit::all(&mut files)?;
+    let main = main_file(&units);
     ensure!(
-        files.get(NGINX).is_some(),
-        "{} has no {NGINX}, nor does the unit of nginx name one that is there",
+        files.get(&main).is_some(),
+        "--rendered {}: no {main} in it, nginx's configuration",
         dir.display()
     );
-    let text = files.text(NGINX)?;
-    files.insert(NGINX, with_servers(&text).as_bytes());
+    let text = files.text(&main)?;
+    files.insert(&main, with_servers(&text).as_bytes());
     let mut units = units;
     if text.contains(OWN_PROCESS) {
         units.retain(|(service, _)| *service != Service::Nginx);
@@ -67,7 +78,41 @@ pub fn read(dir: &Path) -> Result<Rendered> {
         }
         .with_context(|| format!("nginx in {}", dir.display()))?;
     }
-    Ok(Rendered { files, units })
+    Ok(Rendered {
+        files,
+        units,
+        filled,
+    })
+}
+
+/// Takes from the overlay what the tree leaves out, and names it.
+fn fill(files: &mut FileTree) -> Vec<String> {
+    let mut filled = Vec::new();
+    for prefix in FILLED {
+        if files.iter().any(|(path, _)| path.starts_with(prefix)) {
+            continue;
+        }
+        for (path, file) in overlay()
+            .iter()
+            .filter(|(path, _)| path.starts_with(prefix))
+        {
+            files.insert(path, &file.bytes);
+            filled.push(path.to_owned());
+        }
+    }
+    filled
+}
+
+/// The file that nginx's unit gives with `-c`.
+fn main_file(units: &[(Service, Unit)]) -> String {
+    let unit = units.iter().find(|(service, _)| *service == Service::Nginx);
+    let named = unit.and_then(|(_, unit)| {
+        let option = unit.argv.iter().position(|arg| arg == "-c")?;
+        unit.argv.get(option + 1)
+    });
+    named
+        .map_or(NGINX, |path| path.trim_start_matches('/'))
+        .to_owned()
 }
 
 /// The group that reaches FMD Server's socket.
@@ -85,6 +130,7 @@ pub fn plain(dir: &Path) -> Result<Rendered> {
     Ok(Rendered {
         files: read::plain(dir)?,
         units: Vec::new(),
+        filled: Vec::new(),
     })
 }
 

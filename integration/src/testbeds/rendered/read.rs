@@ -9,11 +9,12 @@ use super::store;
 use crate::testbed::FileTree;
 
 /// Folders that have to be there.
-const NEEDED: [&str; 3] = ["etc/nginx", "etc/fail2ban", "etc/fmd-server"];
+const NEEDED: [&str; 2] = ["etc/nginx", "etc/fail2ban"];
 
 /// What is taken if it is there. The rest of an `etc/` (users, mounts, units) belongs to another
 /// machine than the testbed's.
-const TAKEN: [&str; 7] = [
+const TAKEN: [&str; 8] = [
+    "etc/fmd-server",
     "etc/fmd-stack",
     "etc/systemd/journald.conf",
     "etc/systemd/journald.conf.d",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use super::connection::{Guard, Line, control, control_folder};
 use super::node::SshNode;
 use super::options::{Destination, Options, host_and_port};
 use super::services::Manager;
-use super::{addresses, safety};
+use super::{addresses, machine, safety};
 use crate::client::{Attempt, Outcome, Plan, Request, Requests};
 use crate::testbed::{Addresses, Command, Node};
 
@@ -120,7 +120,7 @@ async fn connect(options: &Options) -> Result<Connected> {
     let mut client_nodes = Vec::new();
     for (index, client) in clients.iter().enumerate() {
         let node = open(client, options, sockets.path(), index + 1, &mut guards).await?;
-        copy_suite(&node).await?;
+        machine::copy_suite(&node).await?;
         client_nodes.push(node);
     }
     let first = another_machine(&server_node, &client_nodes, options.yes).await?;
@@ -130,7 +130,7 @@ async fn connect(options: &Options) -> Result<Connected> {
     }
     let mut connected = Connected {
         manager: Manager::of(&server_node).await?,
-        ports_beside: ports_beside(&server_node).await?,
+        ports_beside: machine::ports_beside(&server_node).await?,
         server: server_node,
         clients: client_nodes,
         url: options.url.clone(),
@@ -207,56 +207,6 @@ async fn open(
     // Nothing has been changed yet.
     node.mark_clean(true).await?;
     Ok(node)
-}
-
-/// Copies this very program to a client.
-async fn copy_suite(client: &SshNode) -> Result<()> {
-    let own = std::env::current_exe().context("finding the suite's own binary")?;
-    let bytes = std::fs::read(&own).with_context(|| format!("reading {}", own.display()))?;
-    let copy = Command::shell(r#"cat >"$1"; chmod 700 "$1""#, &[&client.suite])
-        .stdin(bytes)
-        .deadline(Duration::from_secs(300));
-    client.run(copy).await?.ok().context("copying the suite")?;
-    let run = client
-        .run(Command::new([&client.suite, "--version"]))
-        .await?;
-    ensure!(
-        run.success(),
-        "{} can't run this suite, a program for {} that was linked here ({}): {}. Run a suite that \
-         was built for the clients, such as a static one (target x86_64-unknown-linux-musl)",
-        client.line.destination,
-        std::env::consts::ARCH,
-        own.display(),
-        String::from_utf8_lossy(&run.stderr).trim()
-    );
-    Ok(())
-}
-
-/// TCP ports on which the server listens with programs that are not of the stack.
-async fn ports_beside(server: &SshNode) -> Result<Vec<u16>> {
-    let text = server
-        .run(Command::new(["ss", "-Hltnp"]))
-        .await?
-        .ok()?
-        .text();
-    Ok(listeners(&text))
-}
-
-/// What `ss -Hltnp` prints: the local address and port are its fourth column.
-fn listeners(text: &str) -> Vec<u16> {
-    let of_the_stack = |line: &str| line.contains("\"fmd-") || line.contains("\"nginx\"");
-    let port = |line: &str| {
-        line.split_whitespace()
-            .nth(3)?
-            .rsplit(':')
-            .next()?
-            .parse()
-            .ok()
-    };
-    text.lines()
-        .filter(|line| !of_the_stack(line))
-        .filter_map(port)
-        .collect()
 }
 
 impl Connected {
@@ -399,18 +349,5 @@ impl Connected {
             .ok()
             .context("lifting bans")?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::listeners;
-
-    #[test]
-    fn ports_that_are_not_of_the_stack() {
-        let text = "LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:((\"nginx\",pid=7,fd=5))\n\
-                    LISTEN 0 128 [::]:22 [::]:* users:((\"sshd\",pid=9,fd=3))\n\
-                    LISTEN 0 128 *:8080 *:* users:((\"fmd-server\",pid=8,fd=3))\n";
-        assert_eq!(listeners(text), [22]);
     }
 }

@@ -6,6 +6,7 @@
 mod addresses;
 mod connection;
 mod deployment;
+mod machine;
 mod node;
 mod options;
 mod quote;
