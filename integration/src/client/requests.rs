@@ -139,11 +139,20 @@ async fn series(
             }
             Some(outcome) = under_way.next() => {
                 let outcome = outcome?;
-                if outcome.is_cut() || Instant::now() >= end {
+                if is_refusal(connection, &outcome) || Instant::now() >= end {
                     return Ok(outcome);
                 }
             }
         }
+    }
+}
+
+/// Whether an outcome is the refusal that is waited for. A new connection that closes early may have
+/// been cut while the ban was being put in place: only the next one tells.
+fn is_refusal(connection: Connection, outcome: &Outcome) -> bool {
+    match connection {
+        Connection::Fresh => outcome.is_cut() && *outcome != Outcome::Closed,
+        Connection::Kept => outcome.is_cut(),
     }
 }
 
