@@ -133,16 +133,13 @@ impl Services {
     }
 
     async fn is_ready(&self, service: Service, found: &ContainerInspectResponse) -> Result<bool> {
-        let state = found.state.as_ref();
-        let started = state.and_then(|state| state.started_at.clone());
-        let started = started.unwrap_or_default();
         match service {
             Service::Journal => {
                 let check = "test -S /run/systemd/journal/dev-log && journalctl --sync";
                 Ok(self.succeeds(service, check).await)
             }
             // Its own image may have no shell.
-            Service::FmdServer => self.said(service, LISTENING, &started).await,
+            Service::FmdServer => self.said(service, LISTENING, &last_end(found)).await,
             Service::Nginx => Ok(self
                 .succeeds(service, "exec 3<>/dev/tcp/127.0.0.1/80")
                 .await),
@@ -172,7 +169,7 @@ impl Services {
         )
     }
 
-    /// Whether the service has written this since a time (RFC 3339, as the engine gives it).
+    /// Whether the service has written this since a time (as [`last_end`] gives it).
     async fn said(&self, service: Service, words: &str, since: &str) -> Result<bool> {
         let options = LogsOptionsBuilder::new()
             .stdout(true)
@@ -212,6 +209,15 @@ impl Services {
             .map(|chunk| String::from_utf8_lossy(&chunk.into_bytes()).into_owned())
             .collect())
     }
+}
+
+/// When a container last ended: RFC 3339 without the `Z`, so that times compare as text, whose
+/// fraction has as many digits as it needs. What it wrote since then is of its present life. Not
+/// `started_at`: the engine takes that time after the program has begun to write.
+fn last_end(found: &ContainerInspectResponse) -> String {
+    let state = found.state.as_ref();
+    let finished = state.and_then(|state| state.finished_at.as_deref());
+    finished.unwrap_or_default().trim_end_matches('Z').to_owned()
 }
 
 /// An error when a service has ended, or was started anew because it had.
