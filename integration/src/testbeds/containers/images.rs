@@ -5,31 +5,23 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bollard::Docker;
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    BuildImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 
 use super::compose::{Build, Compose};
 use super::engine::explain;
 use super::project::{self, Bundle};
+use super::sources::{BASE, MADE_BY_SUITE, base, cache, exists, pull};
 use crate::rootfs;
 use crate::testbed::FmdServer;
-
-/// Marks images that the suite made for itself; the value is the cache folder they belong to, so
-/// that one user's `clean` leaves another's alone.
-const MADE_BY_SUITE: &str = "fmd-stack.suite";
-
-/// The root filesystem, where no registry has Debian's image.
-const BASE: &str = "localhost/fmd-stack/base";
 
 /// The suite's own binary: the clients, and the embedded FMD Server.
 const SUITE: &str = "localhost/fmd-stack/suite";
@@ -39,9 +31,6 @@ const BINARY: &str = "localhost/fmd-stack/fmd-server";
 
 /// How the suite's binary and FMD Server get into an image.
 const BINARY_CONTAINERFILE: &str = "fmd-embedded/Containerfile";
-
-/// A registry that does not answer within this time can't be reached.
-const PULL_WITHIN: Duration = Duration::from_secs(120);
 
 /// Images that no run has needed for so long are removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -112,8 +101,8 @@ fn describe(fmd_server: &FmdServer, compose: &Compose) -> Result<String> {
     Ok(match fmd_server {
         FmdServer::Embedded => {
             format!(
-                "fmd-embedded {}, standing in for the compose file's image",
-                env!("CARGO_PKG_VERSION")
+                "{}, standing in for the compose file's image",
+                fmd_embedded::BUILD
             )
         }
         FmdServer::Binary(path) => format!("FMD Server from {}", path.display()),
@@ -151,106 +140,6 @@ async fn lock() -> Result<Flock<File>> {
     })
     .await
     .context("waiting for the images")?
-}
-
-/// The image that the others build on: the compose file's, or the suite's root filesystem.
-async fn base(docker: &Docker, bundle: &Bundle) -> Result<String> {
-    if let Some(named) = std::env::var("FMD_STACK_BASE")
-        .ok()
-        .filter(|name| !name.is_empty())
-    {
-        pull(docker, &named).await.context("FMD_STACK_BASE")?;
-        return Ok(named);
-    }
-    let compose = Compose::parse(&bundle.name, &bundle.compose, &BTreeMap::new())?;
-    let mut bases = compose
-        .services
-        .values()
-        .filter_map(|service| service.build.as_ref()?.args.get("BASE"));
-    let debian = bases.next().context("no service is built from a BASE")?;
-    let imported = format!("{BASE}:{}", rootfs::key(&rootfs::STACK));
-    for image in [debian, &imported] {
-        if exists(docker, image).await? {
-            return Ok(image.clone());
-        }
-    }
-    if let Err(error) = pull(docker, debian).await {
-        eprintln!(
-            "No {debian} from a registry ({}): using the suite's own root filesystem.",
-            error.root_cause()
-        );
-        import(docker, &imported).await?;
-        return Ok(imported);
-    }
-    Ok(debian.clone())
-}
-
-async fn exists(docker: &Docker, image: &str) -> Result<bool> {
-    match docker.inspect_image(image).await {
-        Ok(_) => Ok(true),
-        Err(bollard::errors::Error::DockerResponseServerError {
-            status_code: 404, ..
-        }) => Ok(false),
-        Err(error) => Err(explain(&error, &format!("looking for image {image}"))),
-    }
-}
-
-/// Makes sure that an image is there.
-async fn pull(docker: &Docker, image: &str) -> Result<()> {
-    if exists(docker, image).await? {
-        return Ok(());
-    }
-    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-    let options = CreateImageOptionsBuilder::new()
-        .from_image(name)
-        .tag(tag)
-        .build();
-    eprintln!("Pulling {image}");
-    let pulling = docker
-        .create_image(Some(options), None, None)
-        .try_for_each(|_| async { Ok(()) });
-    let way_out = "reach its registry, `docker load` the image from elsewhere, or leave out --fmd-server upstream";
-    match tokio::time::timeout(PULL_WITHIN, pulling).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            Err(explain(&error, "pulling it").context(format!("{image} is not here: {way_out}")))
-        }
-        Err(_) => bail!(
-            "{image} is not here and was not pulled within {} s: {way_out}",
-            PULL_WITHIN.as_secs()
-        ),
-    }
-}
-
-/// Imports the root filesystem of the namespaces testbed as an image.
-async fn import(docker: &Docker, image: &str) -> Result<()> {
-    let rootfs = rootfs::ensure(&rootfs::STACK).await?;
-    let file = tokio::fs::File::open(&rootfs.tar)
-        .await
-        .with_context(|| format!("opening {}", rootfs.tar.display()))?;
-    let label = format!("LABEL {MADE_BY_SUITE}=\"{}\"", cache()?);
-    let options = CreateImageOptionsBuilder::new()
-        .from_src("-")
-        // With its tag: Podman 4 takes no other.
-        .repo(image)
-        .changes(vec![label])
-        .build();
-    let body = bollard::body_try_stream(chunks(file));
-    let importing = docker
-        .create_image(Some(options), Some(body), None)
-        .try_for_each(|_| async { Ok(()) });
-    importing
-        .await
-        .map_err(|error| explain(&error, &format!("importing {}", rootfs.tar.display())))
-}
-
-fn chunks(file: tokio::fs::File) -> impl Stream<Item = std::io::Result<Bytes>> {
-    futures::stream::try_unfold(file, |mut file| async move {
-        let mut chunk = vec![0; 1 << 20];
-        let read = file.read(&mut chunk).await?;
-        chunk.truncate(read);
-        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
-    })
 }
 
 /// The image of a program, which is in it under `/usr/bin/fmd-server`.
@@ -343,10 +232,6 @@ async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u
         }
     }
     Ok(())
-}
-
-fn cache() -> Result<String> {
-    Ok(rootfs::folder()?.to_string_lossy().into_owned())
 }
 
 /// The images that belong to this cache folder.

@@ -14,6 +14,7 @@ mod node;
 mod owner;
 mod project;
 mod services;
+mod sources;
 mod sweep;
 
 use std::collections::HashMap;
