@@ -13,9 +13,10 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::agent::Agent;
+use super::emulator::{Accelerator, Program};
 use super::howto::{self, HowTo};
 use super::image;
-use super::qemu::{self, Accelerator, From, Program, Qemu};
+use super::qemu::{self, From, Qemu};
 use crate::rootfs::{self, Rootfs};
 use crate::testbed::FileTree;
 

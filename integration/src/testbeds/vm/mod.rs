@@ -4,6 +4,7 @@
 //! Works as an ordinary user and without KVM. See `docs/reference/testbed-vm.md`.
 
 mod agent;
+mod emulator;
 mod frozen;
 mod howto;
 mod image;
