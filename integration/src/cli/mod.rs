@@ -6,7 +6,7 @@ mod test;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValue;
@@ -106,13 +106,11 @@ enum Wanted {
 
 impl ValueEnum for Wanted {
     fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Wanted::Auto,
-            Wanted::Kind(Kind::Namespaces),
-            Wanted::Kind(Kind::Containers),
-            Wanted::Kind(Kind::Ssh),
-            Wanted::Kind(Kind::Vm),
-        ]
+        static ALL: LazyLock<Vec<Wanted>> = LazyLock::new(|| {
+            let kinds = Kind::value_variants().iter().copied().map(Wanted::Kind);
+            std::iter::once(Wanted::Auto).chain(kinds).collect()
+        });
+        &ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

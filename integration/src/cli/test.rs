@@ -1,5 +1,6 @@
 //! `fmd-stack test`: scenarios, each on a testbed of its own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -66,12 +67,16 @@ pub async fn run(options: Options) -> Result<bool> {
             report::write_list(path, &fit)?;
         }
     }
+    let mut left_out = BTreeMap::<String, Vec<_>>::new();
     for scenario in unfit {
+        let needs = lacks(scenario).join(", ");
+        left_out.entry(needs).or_default().push(scenario.name);
+    }
+    for (needs, names) in left_out {
         eprintln!(
-            "not for {}: {} (needs {})",
+            "not for {}: {} (needs {needs})",
             choice.kind,
-            scenario.name,
-            lacks(scenario).join(", ")
+            names.join(", ")
         );
     }
     if options.list {
