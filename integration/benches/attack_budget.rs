@@ -1,6 +1,6 @@
 //! `cargo bench --bench attack_budget`: the set-up FMD Server documents beside ours, both in one run,
 //! as the Markdown table that docs/explanation/attack-budget.md keeps. Words after `--` choose parts:
-//! `guesses`, `latency`, `bans`, `bystander`.
+//! `guesses`, `latency`, `bans`, `restore`, `bystander`.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use fmd_stack::client::{Attempt, Request};
 use fmd_stack::scenario::Stage;
 use fmd_stack::stack::{DOORS, PRIVATE_REGISTRATION, Person, guess_until_cut, wait_for};
-use fmd_stack::testbed::{Command, FmdServer, Service, Spec};
+use fmd_stack::testbed::{Action, Command, FmdServer, Service, Spec};
 use fmd_stack::testbeds::{Choice, Kind};
 use fmd_stack::{cli, sandbox};
 
@@ -20,6 +20,21 @@ use fmd_stack::{cli, sandbox};
 const STORE: usize = 20_000;
 const CONNECTIONS: usize = 8;
 const BANS: usize = 1000;
+/// Bans in fail2ban's database when it starts.
+const KEPT: usize = 10_000;
+const RESTORED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Fills the table that fail2ban restores bans from (`getCurrentBans` in its database.py).
+const REMEMBER: &str = r#"
+import sqlite3, sys, time
+rows = [
+    (f"198.18.{n >> 8}.{n & 255}", "fmd-server", int(time.time()), 86400, 1, '{"matches": [], "failures": 5}')
+    for n in range(int(sys.argv[1]))
+]
+with sqlite3.connect("/var/lib/fail2ban/fail2ban.sqlite3") as database:
+    database.executemany("INSERT INTO bips (ip, jail, timeofban, bantime, bancount, data) VALUES (?, ?, ?, ?, ?, ?)", rows)
+"#;
+
 const LATENCY_RUNS: usize = 40;
 const PAGES: usize = 1000;
 const ATTACKERS: usize = 8;
@@ -111,6 +126,12 @@ async fn measure(changes: &[(&str, &str)]) -> Result<Column> {
             format!("bans a second, {BANS} addresses at once"),
             format!("{rate:.0}"),
         ));
+    }
+    if wanted("restore") {
+        let stage = start(changes).await?;
+        let took = restored(&stage).await.context("bans restored")?;
+        stage.testbed().stop().await?;
+        column.push((format!("{KEPT} bans restored at start"), took));
     }
     if wanted("bystander") {
         let stage = start(changes).await?;
@@ -216,6 +237,27 @@ async fn bans_a_second(stage: &Stage) -> Result<f64> {
     })
     .await?;
     Ok(BANS as f64 / started.elapsed().as_secs_f64())
+}
+
+/// From the start of fail2ban, with bans in its database, to the last one in the firewall.
+async fn restored(stage: &Stage) -> Result<String> {
+    let (testbed, node) = (
+        stage.testbed(),
+        stage.testbed().service_node(Service::Fail2ban),
+    );
+    testbed.control(Service::Fail2ban, Action::Stop).await?;
+    let remember = Command::new(["python3", "-c", REMEMBER, &KEPT.to_string()]);
+    node.run(remember).await?.ok()?;
+    let started = Instant::now();
+    testbed.control(Service::Fail2ban, Action::Start).await?;
+    let all = wait_for("all bans", RESTORED_WITHIN, async || {
+        Ok((stage.firewall().banned().await?.len() >= KEPT).then_some(()))
+    })
+    .await;
+    Ok(match all {
+        Ok(()) => format!("{:.1} s", started.elapsed().as_secs_f64()),
+        Err(_) => format!("over {} s", RESTORED_WITHIN.as_secs()),
+    })
 }
 
 /// 99th percentiles of a page's time in milliseconds: idle, and while others attack.
