@@ -47,6 +47,14 @@ let
     ];
   jailsOff = builtins.filter isOff shared.jails;
 
+  # NixOS 26.11 has `settings` instead, and warns of who reads the old name.
+  inherit (config.services) journald;
+  journalStorage =
+    if journald ? settings then
+      journald.settings.Journal.Storage or "persistent"
+    else
+      journald.storage or "persistent";
+
   ownPorts = builtins.filter (key: (cfg.settings.${key} or (-1)) > 0) [
     "PortInsecure"
     "PortSecure"
@@ -122,9 +130,9 @@ in
         "proxy_protocol".
       ''
     )
-    (unless (config.services.journald.storage or "persistent" != "none") ''
-      services.fmd-stack: services.journald.storage is "none", so fail2ban has nothing to
-      read. Set it to "volatile" or "persistent".
+    (unless (journalStorage != "none") ''
+      services.fmd-stack: the journal's storage (services.journald) is "none", so fail2ban
+      has nothing to read. Set it to "volatile" or "persistent".
     '')
     (unless
       (
