@@ -14,7 +14,7 @@ let
   '';
 
   # Public by design: nixpkgs' own keys for tests.
-  keys = import "${pkgs.path}/nixos/tests/ssh-keys.nix" pkgs;
+  keys = import (pkgs.path + "/nixos/tests/ssh-keys.nix") pkgs;
 
   machine = {
     environment.systemPackages = [ suite ];
