@@ -34,7 +34,7 @@ in
 
   # Not in the store, where everybody could read it, and nothing that means
   # something else in a unit, in nginx.conf or in a jail.
-  filePath = described "absolute path not in the Nix store, without blanks and special characters" (
+  filePath = described "absolute path not in the Nix store, without special characters" (
     types.addCheck types.externalPath (path: builtins.match "[A-Za-z0-9/@._+-]+" path != null)
   );
 
