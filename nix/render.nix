@@ -47,15 +47,31 @@ let
 
   startsWith = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
 
+  # A mapping as json2yaml writes it, for faults are seeded by the line. JSON is
+  # YAML: what is not a plain word or path stays as it is.
+  yaml =
+    mapping:
+    let
+      isPlain =
+        value: builtins.isString value && builtins.match "/[A-Za-z0-9/._-]+|X-[A-Za-z-]+" value != null;
+      line =
+        key:
+        let
+          value = mapping.${key};
+        in
+        "${key}: ${if isPlain value then value else builtins.toJSON value}\n";
+    in
+    builtins.concatStringsSep "" (map line (builtins.attrNames mapping));
+
   # The text of a file that nixpkgs' helpers would write.
   textOf =
     source:
     # pkgs.concatText
     if builtins.isAttrs source && source ? files then
       builtins.concatStringsSep "" (map textOf source.files)
-    # pkgs.formats.yaml: JSON is YAML.
+    # pkgs.formats.yaml
     else if builtins.isAttrs source && source ? value then
-      source.value
+      yaml (builtins.fromJSON source.value)
     else if builtins.isAttrs source && source ? text then
       source.text
     else
