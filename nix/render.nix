@@ -8,11 +8,15 @@
 #   nix-instantiate --eval --strict --json nix/render.nix -A files \
 #     --argstr nixpkgs /path/to/nixpkgs --arg settings '{ ... }'
 #
-# `.ci/nix-check --render DIR` writes the tree.
+# `.ci/nix-check --render DIR` writes the tree. Every text is NixOS' own; what a
+# testbed needs otherwise, it changes itself (docs/how-to/rendered.md).
 {
   nixpkgs ? <nixpkgs>,
   settings ? { },
-  config ?
+  modules ? [ ],
+}:
+let
+  inherit
     (import "${toString nixpkgs}/nixos/lib/eval-config.nix" {
       system = "x86_64-linux";
       modules = [
@@ -30,14 +34,34 @@
                 443
               ];
             };
+            # nginx.conf in /etc: in the store its text is not known before it is built.
+            services.nginx.enableReload = lib.mkForce true;
           }
         )
         { services.fmd-stack = settings; }
-      ];
-    }).config,
-}:
-let
+      ]
+      ++ modules;
+    })
+    config
+    ;
+
   startsWith = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+
+  # A mapping as json2yaml writes it, for faults are seeded by the line. JSON is
+  # YAML: what is not a plain word or path stays as it is.
+  yaml =
+    mapping:
+    let
+      isPlain =
+        value: builtins.isString value && builtins.match "/[A-Za-z0-9/._-]+|X-[A-Za-z-]+" value != null;
+      line =
+        key:
+        let
+          value = mapping.${key};
+        in
+        "${key}: ${if isPlain value then value else builtins.toJSON value}\n";
+    in
+    builtins.concatStringsSep "" (map line (builtins.attrNames mapping));
 
   # The text of a file that nixpkgs' helpers would write.
   textOf =
@@ -45,9 +69,9 @@ let
     # pkgs.concatText
     if builtins.isAttrs source && source ? files then
       builtins.concatStringsSep "" (map textOf source.files)
-    # pkgs.formats.yaml: JSON is YAML.
+    # pkgs.formats.yaml
     else if builtins.isAttrs source && source ? value then
-      source.value
+      yaml (builtins.fromJSON source.value)
     else if builtins.isAttrs source && source ? text then
       source.text
     else
@@ -56,7 +80,11 @@ let
   # What a stock Debian has itself, nixpkgs links from its packages.
   isOurs =
     path:
-    (startsWith "fail2ban/" path || startsWith "nginx/" path || startsWith "fmd-server/" path)
+    builtins.any (folder: startsWith folder path) [
+      "fail2ban/"
+      "fmd-server/"
+      "nginx/"
+    ]
     && !builtins.elem path [
       "fail2ban/action.d"
       "fail2ban/filter.d"
@@ -65,72 +93,40 @@ let
       "fail2ban/paths-common.conf"
     ];
 
-  lines = text: builtins.filter builtins.isString (builtins.split "\n" text);
-  matches = pattern: line: builtins.match pattern line != null;
-
-  # nginx.conf for a machine without a Nix store: Debian's own types; what belongs
-  # to the process from main.d, which every testbed brings; and conf.d, where
-  # scenarios put servers of their own (containers/rootfs/etc/nginx/nginx.conf).
-  # The test is of what nginx does, and these lines are not part of that.
-  notOfTestbeds = " *(pid |daemon |error_log |include /nix/.*(fastcgi.conf|uwsgi_params)).*";
-  lineForTestbed =
-    line:
-    if matches " *include .*/mime.types;" line then
-      "include /etc/nginx/mime.types;"
-    else if matches " *include /etc/nginx/fmd-stack/http.conf;" line then
-      "${line}\ninclude /etc/nginx/conf.d/*.conf;"
-    else
-      line;
-  forTestbed =
-    text:
-    builtins.concatStringsSep "\n" (
-      [ "include /etc/nginx/main.d/*.conf;" ]
-      ++ map lineForTestbed (builtins.filter (line: !matches notOfTestbeds line) (lines text))
-    );
-
   etc = builtins.listToAttrs (
     map (path: {
       name = "etc/${path}";
-      value =
-        let
-          text = textOf config.environment.etc.${path}.source;
-        in
-        if path == "nginx/nginx.conf" then forTestbed text else text;
+      value = textOf config.environment.etc.${path}.source;
     }) (builtins.filter isOurs (builtins.attrNames config.environment.etc))
   );
 
-  # What a testbed starts the daemons with, and NixOS does not need.
-  shared = import ../nixos-module/lib/shared.nix;
-  ofTestbed = builtins.listToAttrs (
-    builtins.concatMap
+  # A unit that a package has and NixOS adds to is a drop-in.
+  unitFile =
+    name: text:
+    if builtins.match ".*\nExecStart=.*" text == null then
+      "etc/systemd/system/${name}.d/overrides.conf"
+    else
+      "etc/systemd/system/${name}";
+
+  units = builtins.listToAttrs (
+    map
       (
-        folder:
-        map (file: {
-          name = "${folder}/${file}";
-          value = builtins.readFile (shared.rootfs + "/${folder}/${file}");
-        }) (shared.filesBelow (shared.rootfs + "/${folder}"))
+        name:
+        let
+          inherit (config.systemd.units.${name}) text;
+        in
+        {
+          name = unitFile name text;
+          value = text;
+        }
       )
       [
-        "etc/nginx/main.d"
-        "etc/systemd/journald.conf.d"
-        "usr/lib/fmd-stack"
+        "fail2ban.service"
+        "fmd-server.service"
+        "nginx.service"
       ]
   );
-
-  units = [
-    "fmd-server.service"
-    "fail2ban.service"
-    "nginx.service"
-  ];
 in
 {
-  files =
-    ofTestbed
-    // etc
-    // builtins.listToAttrs (
-      map (unit: {
-        name = "etc/systemd/system/${unit}";
-        value = config.systemd.units.${unit}.text;
-      }) units
-    );
+  files = etc // units;
 }

@@ -7,7 +7,8 @@ rustPlatform.buildRustPackage {
   pname = "fmd-stack";
   inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
 
-  # What cargo reads, so that a change of the documentation builds nothing.
+  # What cargo reads, so that a change of other documentation builds nothing.
+  # .ci/nix-check compares it with what the sources include.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -15,6 +16,7 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../clippy.toml
       ../containers
+      ../docs/how-to/debian.md
       ../integration
     ];
   };

@@ -14,7 +14,7 @@ let
   '';
 
   # Public by design: nixpkgs' own keys for tests.
-  keys = import "${pkgs.path}/nixos/tests/ssh-keys.nix" pkgs;
+  keys = import (pkgs.path + "/nixos/tests/ssh-keys.nix") pkgs;
 
   machine = {
     environment.systemPackages = [ suite ];
@@ -53,17 +53,23 @@ in
     bystander = { };
   };
 
-  testScript = ''
-    start_all()
-    for machine in machines:
-        machine.wait_for_open_port(22)
-    server.wait_for_unit("fail2ban.service")
-    server.wait_for_unit("nginx.service")
-    server.wait_for_unit("fmd-server.service")
+  testScript =
+    { nodes, ... }:
+    let
+      scheme = if nodes.server.services.fmd-stack.tls == "off" then "http" else "https";
+    in
+    ''
+      start_all()
+      for machine in machines:
+          machine.wait_for_open_port(22)
+      server.wait_for_unit("fail2ban.service")
+      server.wait_for_unit("nginx.service")
+      server.wait_for_unit("fmd-server.service")
 
-    print(server.succeed(
-        "fmd-stack test --testbed ssh"
-        " --server root@server --client root@attacker --client root@bystander"
-    ))
-  '';
+      print(server.succeed(
+          "fmd-stack test --testbed ssh"
+          " --server root@server --client root@attacker --client root@bystander"
+          " --url ${scheme}://server"
+      ))
+    '';
 }

@@ -10,6 +10,10 @@ let
   cfg = config.services.fmd-stack;
   shared = import ./lib/shared.nix;
   fmdTypes = import ./lib/types.nix { inherit lib; };
+  listening = import ./lib/listening.nix {
+    inherit (config.services) nginx;
+    inherit (cfg) hostName;
+  };
   settingsFormat = pkgs.formats.yaml { };
 
   # An option of a jail whose default is the value of the shared tree.
@@ -56,7 +60,7 @@ in
     };
 
     user = mkOption {
-      type = types.str;
+      type = fmdTypes.account;
       default = "fmd-server";
       description = ''
         User that FMD Server runs as. It is made when it has its default name;
@@ -65,7 +69,7 @@ in
     };
 
     group = mkOption {
-      type = types.str;
+      type = fmdTypes.account;
       default = "fmd-server";
       description = ''
         Group that FMD Server runs as. nginx becomes a member, to reach the
@@ -100,7 +104,7 @@ in
             };
 
             DatabaseDir = mkOption {
-              type = fmdTypes.externalPath;
+              type = fmdTypes.filePath;
               default = shared.fmdServer.DatabaseDir;
               description = ''
                 Folder of the database. The unit makes it below
@@ -110,7 +114,7 @@ in
             };
 
             MetricsAddrPort = mkOption {
-              type = types.str;
+              type = fmdTypes.addressAndPort;
               default = "";
               example = "[::1]:9101";
               description = ''
@@ -138,7 +142,7 @@ in
     };
 
     registrationTokenFile = mkOption {
-      type = types.nullOr fmdTypes.externalPath;
+      type = types.nullOr fmdTypes.filePath;
       default = null;
       example = "/run/secrets/fmd-registration-token";
       description = ''
@@ -153,8 +157,8 @@ in
       default = true;
       example = false;
       description = ''
-        Whether to open {option}`services.fmd-stack.fail2ban.ports` in the
-        firewall.
+        Whether to open the ports that nginx serves
+        {option}`services.fmd-stack.hostName` on in the firewall.
       '';
     };
 
@@ -205,7 +209,7 @@ in
     };
 
     certificateKey = mkOption {
-      type = types.nullOr fmdTypes.externalPath;
+      type = types.nullOr fmdTypes.filePath;
       default = null;
       example = "/var/lib/certificates/fmd.example.org/privkey.pem";
       description = "Key of the certificate, readable by nginx, for `tls = \"files\"`.";
@@ -306,7 +310,7 @@ in
       };
 
       allowListFile = mkOption {
-        type = fmdTypes.externalPath;
+        type = fmdTypes.filePath;
         default = shared.fail2ban.DEFAULT.fmd_allow_list;
         description = ''
           File with more clients that are never banned, one address or network a
@@ -317,17 +321,7 @@ in
 
       ports = mkOption {
         type = types.nonEmptyListOf types.port;
-        default =
-          let
-            inherit (config.services) nginx;
-            inherit (nginx.virtualHosts.${cfg.hostName}) listen;
-            given = map (line: line.port) (builtins.filter (line: line.port != null) listen);
-          in
-          if given != [ ] then
-            lib.unique given
-          else
-            [ nginx.defaultHTTPListenPort ]
-            ++ lib.optional (cfg.tls != "off") nginx.defaultSSLListenPort;
+        default = listening.ports;
         defaultText = lib.literalMD "those that nginx serves {option}`services.fmd-stack.hostName` on";
         example = [
           80
@@ -365,7 +359,7 @@ in
       enable = lib.mkEnableOption "dumps of FMD Server's database on a timer";
 
       location = mkOption {
-        type = fmdTypes.externalPath;
+        type = fmdTypes.filePath;
         default = "/var/backup/fmd-server";
         description = "Folder of the dumps.";
       };

@@ -72,6 +72,8 @@ in
 
         systemd.services.fail2ban = {
           restartTriggers = map (file: file.source) (lib.attrValues files);
+          # However often it ends: without it nobody is banned.
+          startLimitIntervalSec = 0;
           serviceConfig = {
             # The packaged unit leaves fail2ban down when something ended it
             # politely. Only 255, a configuration it can't read, ends the tries.

@@ -68,6 +68,7 @@ in
         "nss-lookup.target"
       ];
       restartTriggers = [ configFile ];
+      startLimitIntervalSec = 0;
       environment.NO_COLOR = "1";
 
       serviceConfig = sandbox.common // {
@@ -76,7 +77,10 @@ in
         User = cfg.user;
         Group = cfg.group;
         Restart = "always";
-        RestartSec = "1s";
+        # At once after a crash, at growing intervals when crashes go on.
+        RestartSec = "200ms";
+        RestartSteps = 6;
+        RestartMaxDelaySec = "30s";
 
         RuntimeDirectory = "fmd-server";
         # nginx, as a member of the group, passes through to the socket.

@@ -23,6 +23,11 @@ let
 
   virtualHost = config.services.nginx.virtualHosts.${cfg.hostName};
 
+  listening = import ./lib/listening.nix {
+    inherit (config.services) nginx;
+    inherit (cfg) hostName;
+  };
+
   ownCertificate = cfg.tls == "acme" && cfg.acme.useHost == null;
 in
 {
@@ -36,6 +41,8 @@ in
       commonHttpConfig = "include /etc/nginx/fmd-stack/http.conf;";
       # nginx's own 512 are held by one patient client; a connection costs 0.5 kB.
       eventsConfig = lib.mkDefault "worker_connections 4096;";
+      # The list of denied clients may grow.
+      mapHashMaxSize = lib.mkIf (cfg.fail2ban.banAction == "nginx") (lib.mkDefault 65536);
 
       virtualHosts.${cfg.hostName} = lib.mkMerge [
         {
@@ -60,11 +67,15 @@ in
     };
 
     networking.firewall = lib.mkIf cfg.openFirewall {
-      allowedTCPPorts = cfg.fail2ban.ports;
-      allowedUDPPorts = lib.mkIf virtualHost.quic cfg.fail2ban.ports;
+      allowedTCPPorts = listening.ports;
+      allowedUDPPorts = lib.mkIf virtualHost.quic listening.ports;
     };
 
     systemd.services.nginx = {
+      # The door opens when the guard stands there. Not `requires`: without fail2ban
+      # nginx's own limits hold, and phones go on reporting where they are.
+      wants = [ "fail2ban.service" ];
+      after = [ "fail2ban.service" ];
       # nginx's own module watches nginx.conf alone.
       restartTriggers = map (file: file.source) (lib.attrValues snippets);
       serviceConfig = {

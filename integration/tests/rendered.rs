@@ -50,7 +50,11 @@ fn nixos() -> TempDir {
         at,
         "etc/systemd/system/nginx.service",
         &format!(
-            "[Service]\nExecStart={NGINX}/bin/nginx -c '/etc/nginx/nginx.conf'\nUser=nginx\nGroup=nginx\n\
+            "[Unit]\nX-Restart-Triggers=/nix/store/ffff-X-Restart-Triggers-nginx\n\n[Service]\n\
+             Environment=\"PATH=/nix/store/gggg-findutils-4.10.0/bin\"\n\
+             ExecReload={NGINX}/bin/nginx -c '/etc/nginx/nginx.conf' -t\n\
+             ExecStartPre=/nix/store/hhhh-nginx-pre-start/bin/nginx-pre-start\n\
+             ExecStart={NGINX}/bin/nginx -c '/etc/nginx/nginx.conf'\nUser=nginx\nGroup=nginx\n\
              SupplementaryGroups=fmd-server\nRuntimeDirectory=nginx\nRuntimeDirectoryMode=0750\n\
              LogsDirectory=nginx\nLogsDirectoryMode=0750\nCacheDirectory=nginx\n"
         ),
@@ -63,10 +67,16 @@ fn nixos() -> TempDir {
          User=fmd-server\nGroup=fmd-server\nRuntimeDirectory=fmd-server\nRuntimeDirectoryMode=0750\n\
          StateDirectory=fmd-server fmd-server/db\nStateDirectoryMode=0700\n",
     );
-    write(
+    // The packaged unit, and beside it what NixOS adds.
+    link(
         at,
         "etc/systemd/system/fail2ban.service",
-        &format!("[Service]\nExecStart={FAIL2BAN}/bin/fail2ban-server -xf start\n"),
+        &format!("{FAIL2BAN}/lib/systemd/system/fail2ban.service"),
+    );
+    write(
+        at,
+        "etc/systemd/system/fail2ban.service.d/overrides.conf",
+        "[Service]\nEnvironment=\"PATH=/nix/store/iiii-iptables-1.8.11/bin\"\n",
     );
     // What NixOS links from the package is Debian's own here.
     link(
@@ -153,6 +163,34 @@ fn what_is_absent_is_found_or_taken_as_shipped() {
     assert!(
         said.contains("etc/fmd-server/config.yml, taken as it is shipped"),
         "{said}"
+    );
+}
+
+/// As services.fmd-stack with `trustedProxies` has it: nginx belongs to another user than fail2ban's,
+/// and is reloaded by its unit.
+#[test]
+fn bans_in_nginx_reload_its_unit() {
+    let dir = nixos();
+    write(
+        dir.path(),
+        "etc/fail2ban/jail.local",
+        "[DEFAULT]\nfmd_ban = %(fmd_nginx)s\nfmd_nginx_reload =\nfmd_nginx_test = \
+         /nix/store/jjjj-systemd-259.3/bin/systemctl try-reload-or-restart nginx.service\n",
+    );
+    let output = run(dir.path(), &["--scenario", "behind-edge"]);
+    assert!(output.status.success(), "{}", support::said(&output));
+}
+
+#[test]
+fn a_unit_with_a_token_is_refused() {
+    let dir = nixos();
+    let unit = "etc/systemd/system/fmd-server.service";
+    let text = fs::read_to_string(dir.path().join(unit)).expect("a unit");
+    let token = "LoadCredential=registration-token:/run/secrets/token\n";
+    write(dir.path(), unit, &(text + token));
+    refused(
+        dir.path(),
+        &["loads a registration token", "registrationTokenFile = null"],
     );
 }
 

@@ -46,6 +46,12 @@ in
       };
     }
     {
+      name = "another port for all virtual hosts";
+      settings = {
+        elsewhere.services.nginx.defaultSSLListenPort = 8443;
+      };
+    }
+    {
       name = "lists of own networks";
       settings = {
         fmd.fail2ban.ignoreIP = [
@@ -109,6 +115,13 @@ in
       wayOut = "the jails fmd-server are";
     }
     {
+      name = "a jail off by its settings";
+      settings = {
+        elsewhere.services.fail2ban.jails.fmd-server-nginx.settings.enabled = false;
+      };
+      wayOut = "the jails fmd-server-nginx are";
+    }
+    {
       name = "RemoteIpHeader overridden";
       settings = {
         fmd.settings.RemoteIpHeader = "X-Forwarded-For";
@@ -168,6 +181,27 @@ in
         elsewhere.services.fail2ban.ignoreIP = [ "2000::/3" ];
       };
       wayOut = "services.fail2ban.ignoreIP";
+    }
+    {
+      name = "ignoreIP of the world, at a jail";
+      settings = {
+        elsewhere.services.fail2ban.jails.fmd-server.settings.ignoreip = "10.0.0.1 ::/0";
+      };
+      wayOut = "holds ::/0,.*the ignoreip of a jail";
+    }
+    {
+      name = "a port of all virtual hosts that bans leave open";
+      settings = {
+        fmd.fail2ban.ports = [ 443 ];
+        elsewhere.services.nginx.defaultListen = [
+          {
+            addr = "0.0.0.0";
+            port = 8443;
+            ssl = true;
+          }
+        ];
+      };
+      wayOut = "port 8443 too.*fail2ban.ports";
     }
     {
       name = "a port that bans leave open";

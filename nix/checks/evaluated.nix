@@ -70,12 +70,25 @@ let
         transport.module
         { _module.args.testCertificate = "/var/lib/test"; }
       ];
-      rendered = (import ../render.nix { inherit config; }).files;
+      rendered =
+        (import ../render.nix {
+          inherit nixpkgs;
+          modules = [
+            firewall.module
+            transport.module
+            { _module.args.testCertificate = "/var/lib/test"; }
+          ];
+        }).files;
     in
     expect "${firewall.name}-${transport.name} evaluates and renders" (
       failing config == [ ]
       && lib.isString config.system.build.toplevel.drvPath
-      && builtins.deepSeq rendered true
+      && lib.all (path: rendered.${path} or "" != "") [
+        "etc/fail2ban/jail.local"
+        "etc/fmd-server/config.yml"
+        "etc/nginx/nginx.conf"
+        "etc/systemd/system/fmd-server.service"
+      ]
     );
 
   variants = lib.cartesianProduct {

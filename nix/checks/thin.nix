@@ -93,6 +93,7 @@ let
             nginx.virtualHosts.${given.hostName} = {
               listen = [ ];
               quic = false;
+              forceSSL = given.tls or "acme" != "off";
             };
             fmd-stack = lib.replace (lib.defaultsOf options) given // {
               inherit settings;

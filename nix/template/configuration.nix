@@ -10,7 +10,8 @@
     acme.email = "me@example.org";
 
     # Who has the token can make an account. Put one there first:
-    #   install -d -m 700 /etc/secrets && openssl rand -hex 16 > /etc/secrets/fmd-token
+    #   install -d -m 700 /etc/secrets
+    #   od -An -N16 -tx1 /dev/urandom | tr -d ' ' > /etc/secrets/fmd-token
     registrationTokenFile = "/etc/secrets/fmd-token";
 
     # Addresses of yours that are never banned.

@@ -16,19 +16,44 @@ let
   isTooWide = text: networks.isNetwork text && networks.coversTheWorld text;
   tooWide = builtins.filter isTooWide;
 
-  ignored = tooWide (cfg.fail2ban.ignoreIP ++ fail2ban.ignoreIP);
+  # What fail2ban is told about a jail of ours, whoever says it.
+  settingsOf = jail: fail2ban.jails.${jail}.settings or { };
+  ignoredBy = jail: builtins.split "[ ,\n]+" (toString ((settingsOf jail).ignoreip or ""));
+
+  unique = builtins.foldl' (
+    found: value: if builtins.elem value found then found else found ++ [ value ]
+  ) [ ];
+  ignored = unique (
+    tooWide (
+      cfg.fail2ban.ignoreIP
+      ++ fail2ban.ignoreIP
+      ++ builtins.filter builtins.isString (builtins.concatMap ignoredBy shared.jails)
+    )
+  );
   trusted = tooWide cfg.trustedProxies;
 
-  virtualHost = nginx.virtualHosts.${cfg.hostName};
-  listening =
-    if virtualHost.listen != [ ] then
-      builtins.filter (port: port != null) (map (line: line.port) virtualHost.listen)
-    else
-      [ nginx.defaultHTTPListenPort ]
-      ++ (if cfg.tls == "off" then [ ] else [ nginx.defaultSSLListenPort ]);
-  unbannable = builtins.filter (port: !builtins.elem port cfg.fail2ban.ports) listening;
+  listening = import ./listening.nix {
+    inherit nginx;
+    inherit (cfg) hostName;
+  };
+  unbannable = builtins.filter (port: !builtins.elem port cfg.fail2ban.ports) listening.ports;
 
-  jailsOff = builtins.filter (jail: !(fail2ban.jails.${jail}.enabled or true)) shared.jails;
+  isOff =
+    jail:
+    !(fail2ban.jails.${jail}.enabled or true)
+    || builtins.elem ((settingsOf jail).enabled or true) [
+      false
+      "false"
+    ];
+  jailsOff = builtins.filter isOff shared.jails;
+
+  # NixOS 26.11 has `settings` instead, and warns of who reads the old name.
+  inherit (config.services) journald;
+  journalStorage =
+    if journald ? settings then
+      journald.settings.Journal.Storage or "persistent"
+    else
+      journald.storage or "persistent";
 
   ownPorts = builtins.filter (key: (cfg.settings.${key} or (-1)) > 0) [
     "PortInsecure"
@@ -86,8 +111,8 @@ in
     '')
     (unless (ignored == [ ]) ''
       services.fmd-stack: ignoreIP holds ${list ignored}, which is (nearly) everybody: nobody would
-      be banned. Give your own addresses alone, in services.fmd-stack.fail2ban.ignoreIP
-      or services.fail2ban.ignoreIP.
+      be banned. Give your own addresses alone, in services.fmd-stack.fail2ban.ignoreIP,
+      services.fail2ban.ignoreIP or the ignoreip of a jail.
     '')
     (unless (unbannable == [ ]) ''
       services.fmd-stack: nginx serves ${cfg.hostName} on port ${ports unbannable} too, which a ban would
@@ -96,7 +121,7 @@ in
     (unless
       (
         cfg.realIpHeader == "proxy_protocol" && edge
-        || builtins.all (line: !(line.proxyProtocol or false)) virtualHost.listen
+        || !listening.takesProxyProtocol
       )
       ''
         services.fmd-stack: nginx listens with the PROXY protocol, but takes the sender for
@@ -105,9 +130,9 @@ in
         "proxy_protocol".
       ''
     )
-    (unless (config.services.journald.storage or "persistent" != "none") ''
-      services.fmd-stack: services.journald.storage is "none", so fail2ban has nothing to
-      read. Set it to "volatile" or "persistent".
+    (unless (journalStorage != "none") ''
+      services.fmd-stack: the journal's storage (services.journald) is "none", so fail2ban
+      has nothing to read. Set it to "volatile" or "persistent".
     '')
     (unless
       (

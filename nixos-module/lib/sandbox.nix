@@ -6,6 +6,7 @@
     AmbientCapabilities = "";
     DevicePolicy = "closed";
     DeviceAllow = "";
+    KeyringMode = "private";
     LockPersonality = true;
     MemoryDenyWriteExecute = true;
     NoNewPrivileges = true;

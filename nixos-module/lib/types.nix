@@ -32,6 +32,15 @@ in
     types.strMatching "[A-Za-z0-9-]+|proxy_protocol"
   );
 
-  # A path that Nix does not copy into the world-readable store.
-  inherit (types) externalPath;
+  # Not in the store, where everybody could read it, and nothing that means
+  # something else in a unit, in nginx.conf or in a jail.
+  filePath = described "absolute path not in the Nix store, without special characters" (
+    types.addCheck types.externalPath (path: builtins.match "[A-Za-z0-9/@._+-]+" path != null)
+  );
+
+  account = described "name of a user or group" (types.strMatching "[a-zA-Z_][a-zA-Z0-9_.-]*");
+
+  addressAndPort = described "address and port, or empty" (
+    types.strMatching "(([A-Za-z0-9.-]*|\\[[0-9A-Fa-f:.]+]):[0-9]{1,5})?"
+  );
 }

@@ -59,6 +59,18 @@ let
       ]
       && (addedTo { fmd.openFirewall = false; }).networking == { }
     ))
+    (expect "openFirewall opens what nginx serves, not what a ban closes beside it" (
+      (addedTo {
+        fmd.fail2ban.ports = [
+          22
+          80
+          443
+        ];
+      }).networking.firewall.allowedTCPPorts == [
+        80
+        443
+      ]
+    ))
     (expect "without backups there is no unit for them" (
       !plain.systemd.services ? fmd-stack-backup
     ))

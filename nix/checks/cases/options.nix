@@ -110,6 +110,26 @@ let
       ];
     }
     {
+      path = [
+        "backup"
+        "location"
+      ];
+      values = [
+        "/var/backup/my dumps"
+        "/var/%n"
+        "/a;b"
+        "backup"
+      ];
+    }
+    {
+      path = [ "user" ];
+      values = [
+        ""
+        "a b"
+        "-a"
+      ];
+    }
+    {
       path = [ "trustedProxies" ];
       values = [
         [ "edge.example.org" ]

@@ -20,7 +20,14 @@ let
   # One setting, one message, and the way out in it.
   is = wayOut: messages: builtins.length messages == 1 && says wayOut (builtins.head messages);
 in
-map (
+[
+  (expect "stopped, with the way out: no journal, as NixOS 26.11 writes it" (
+    is "\"persistent\"" (problemsOf {
+      elsewhere.services.journald.settings.Journal.Storage = "none";
+    }).failing
+  ))
+]
+++ map (
   { name, settings }:
   expect "no problem with ${name}" (
     problemsOf settings == {

@@ -169,12 +169,15 @@ async fn end(server: &dyn Node, service: Service, signals: &str) -> Result<()> {
     Ok(())
 }
 
-/// The last lines of a service's own output.
+/// The last lines of a service's own output, and of fail2ban's log where that goes to the journal.
+const LOG: &str = r#"
+tail -n 40 "$1"
+journalctl --quiet --no-pager --lines 1000 | grep -F " $2." | tail -n 40
+"#;
+
+/// The last lines that a service wrote.
 pub async fn log(server: &dyn Node, service: Service) -> Result<String> {
     let path = format!("{FOLDER}/{service}.log");
-    Ok(server
-        .run(Command::new(["tail", "-n", "40", &path]))
-        .await?
-        .ok()?
-        .text())
+    let command = Command::shell(LOG, &[&path, service.name()]);
+    Ok(server.run(command).await?.ok()?.text())
 }

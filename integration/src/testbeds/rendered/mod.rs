@@ -30,6 +30,9 @@ const OWN_PROCESS: &str = "/etc/nginx/main.d/*.conf";
 /// Where scenarios put servers of their own.
 const SERVERS: &str = "include /etc/nginx/conf.d/*.conf;";
 
+/// What stands for systemctl.
+const SYSTEMCTL: &str = "/usr/lib/fmd-stack/systemctl";
+
 /// A folder's configuration, and how its units start the services.
 pub struct Rendered {
     /// The files to lay over the root filesystem.
@@ -47,6 +50,13 @@ pub struct Rendered {
 /// folder nor known; the error names file and line.
 pub fn read(dir: &Path) -> Result<Rendered> {
     let found = read::tree(dir)?;
+    let fmd_server = format!("{}{}.service", unit::FOLDER, Service::FmdServer);
+    ensure!(
+        found.get(&fmd_server).is_none() || !found.text(&fmd_server)?.contains("\nLoadCredential="),
+        "--rendered {}: {fmd_server} loads a registration token (LoadCredential), which is in no tree; \
+         render it without (services.fmd-stack.registrationTokenFile = null)",
+        dir.display()
+    );
     let mut files = store::map(dir, found)?;
     let filled = fill(&mut files);
     let units = unit::all(&mut files)?;
@@ -58,6 +68,7 @@ pub fn read(dir: &Path) -> Result<Rendered> {
     );
     let text = files.text(&main)?;
     files.insert(&main, with_servers(&text).as_bytes());
+    files.insert(SYSTEMCTL, systemctl(&main).as_bytes());
     let mut units = units;
     if text.contains(OWN_PROCESS) {
         units.retain(|(service, _)| *service != Service::Nginx);
@@ -132,6 +143,27 @@ pub fn plain(dir: &Path) -> Result<Rendered> {
         units: Vec::new(),
         filled: Vec::new(),
     })
+}
+
+/// A ban in nginx has its unit reloaded. Without systemd this does what nginx's unit says to do then.
+fn systemctl(main: &str) -> String {
+    format!(
+        r#"#!/bin/sh
+set -eu
+case "$*" in
+    *reload*" nginx.service" | *reload*" nginx")
+        # As systemd: nothing to reload where nothing runs.
+        pid=$(cat /run/fmd-stack/nginx.pid 2>/dev/null) && kill -0 "$pid" 2>/dev/null || exit 0
+        nginx -q -t -c '/{main}'
+        kill -HUP "$pid"
+        ;;
+    *)
+        echo "systemctl $*: this testbed has no systemd, and reloads nginx alone" >&2
+        exit 1
+        ;;
+esac
+"#
+    )
 }
 
 /// nginx.conf with the folder in which scenarios put servers, where the snippets of the http level

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::read;
+use super::{read, unit};
 use crate::testbed::FileTree;
 
 /// Where Nix keeps packages.
@@ -20,6 +20,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("coreutils", "bin/", "/usr/bin/"),
     ("fail2ban", "bin/", "/usr/bin/"),
     ("fail2ban", "etc/fail2ban/", "/etc/fail2ban/"),
+    // The packaged unit, which NixOS links and adds to.
+    ("fail2ban", "lib/systemd/system/", "/lib/systemd/system/"),
     ("fmd-server", "bin/fmd-server", "/usr/bin/fmd-server"),
     ("gawk", "bin/", "/usr/bin/"),
     ("gnugrep", "bin/", "/usr/bin/"),
@@ -31,6 +33,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("nginx", "bin/nginx", "/usr/sbin/nginx"),
     ("nginx", "conf/", "/etc/nginx/"),
     ("nginx.conf", "", "/etc/nginx/nginx.conf"),
+    ("systemd", "bin/systemctl", super::SYSTEMCTL),
     ("systemd", "bin/", "/usr/bin/"),
 ];
 
@@ -51,9 +54,10 @@ pub fn map(dir: &Path, mut found: FileTree) -> Result<FileTree> {
             let mut lines = String::with_capacity(text.len());
             for (index, line) in text.split_inclusive('\n').enumerate() {
                 let place = format!("{}/{path}, line {}", dir.display(), index + 1);
-                // What is commented out is read by nobody.
-                let comment = line.trim_start().starts_with('#');
-                match comment {
+                // What is commented out is read by nobody, and of a unit a few lines are.
+                let unread = line.trim_start().starts_with('#')
+                    || (path.starts_with(unit::FOLDER) && !unit::is_read(line));
+                match unread {
                     true => lines.push_str(line),
                     false => lines.push_str(&map_line(dir, line, &place, &mut carried)?),
                 }
