@@ -69,7 +69,17 @@ impl Api {
 
     /// Answers a request; what goes wrong inside is logged and answered 500.
     pub fn answer(&self, request: &Request) -> Answer {
-        self.dispatch(request).unwrap_or_else(|error| {
+        self.or_log(self.dispatch(request))
+    }
+
+    /// API v2: an account's salt, and that it speaks v1. The fields are those
+    /// that the client fmd-api 3 reads.
+    pub fn salt_v2(&self, name: &str) -> Answer {
+        self.or_log(self.salt_of(name))
+    }
+
+    fn or_log(&self, answer: Result<Answer>) -> Answer {
+        answer.unwrap_or_else(|error| {
             let event = Event::error("failed to answer a request");
             self.log.write(&event.text("error", format!("{error:#}")));
             Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")

@@ -69,6 +69,8 @@ fn asks_to_delete(segments: &[Cow<str>]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     Endpoint(Endpoint),
+    /// API v2: the salt of this account.
+    SaltV2(String),
     /// The web client's: its path, decoded.
     Page(String),
     /// The same place under its proper path.
@@ -91,8 +93,10 @@ pub fn route(path: &str) -> Route {
         .collect();
     let names: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match names[..] {
-        // Unlike upstream before 0.17, which answers 200 with its web page:
-        // clients that ask for v2 first would take that for an answer.
+        // All of API v2, which came with 0.17, that clients need to learn that
+        // an account is one of v1. Upstream before 0.17 answers 200 with its
+        // web page, which such clients take for an answer.
+        ["api", "v2", "account", name, "salt", ..] => Route::SaltV2(name.to_owned()),
         ["api", "v2", ..] => Route::NotFound,
         ["api", "v1"] => Route::Moved("/api/v1/".to_owned()),
         _ if clean != path => Route::Moved(clean),
@@ -198,7 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn version_2_is_not_found() {
+    fn of_version_2_there_is_the_salt() {
+        let salt = route("/api/v2/account/alice/salt");
+        assert_eq!(salt, Route::SaltV2("alice".to_owned()));
         for path in ["/api/v2", "/api/v2/", "/api/v2/account/login", "//api/v2/x"] {
             assert_eq!(route(path), Route::NotFound, "{path}");
         }

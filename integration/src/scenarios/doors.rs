@@ -12,7 +12,8 @@ inventory::submit! {
         proves: "maxretry wrong guesses at any door, logged by FMD Server or not: banned",
         settings: &[PRIVATE_REGISTRATION],
         needs: &[],
-        clients: 8,
+        // One for each door, and the owner.
+        clients: DOORS.len() + 1,
         run: |stage| Box::pin(run(stage)),
         faults: &[
             Fault {

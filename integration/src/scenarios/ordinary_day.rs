@@ -1,7 +1,8 @@
 //! A day of the app, the web page and other clients.
 //!
-//! `ordinary_day.jsonl` has every request of it with the time of day and the status expected. All of
-//! it comes from one address here, and the day is pressed into one findtime: each pause becomes one
+//! `ordinary_day.jsonl` has every request of it with the time of day and the status expected. What
+//! fmd-api does was recorded between version 3.2.0 of it and the embedded server; what the app and the
+//! web page do is written down from their sources, since neither runs here. All of it comes from one address here, and the day is pressed into one findtime: each pause becomes one
 //! second. A household with this much in ten minutes is far from ordinary, and must still not be
 //! noticed.
 
@@ -100,7 +101,8 @@ async fn play(owner: &Person, session: &Session, moment: &[Event]) -> Result<()>
 }
 
 fn request(event: &Event, session: &Session) -> Request {
-    let request = Request::new(&event.method, &event.path);
+    let path = event.path.replace("/alice/", &format!("/{}/", on_server("alice")));
+    let request = Request::new(&event.method, &path);
     let Some(body) = &event.body else { return request };
     let text = body
         .to_string()

@@ -50,6 +50,22 @@ pub const DOORS: &[Door] = &[
         },
     },
     Door {
+        name: "unknown-account-by-salt-v2",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        // As fmd-api 3 asks before each login.
+        guess: |number| Request::new("GET", &format!("/api/v2/account/nobody{number}/salt")),
+    },
+    Door {
+        name: "login-below-its-path",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        guess: |number| Request {
+            path: format!("/requestAccess/{number}.js"),
+            ..login(&format!("nobody{number}"), "wrong")
+        },
+    },
+    Door {
         name: "malformed-login",
         jail: NGINX_JAIL,
         maxretry: MAXRETRY,

@@ -38,6 +38,13 @@ impl Api {
         Ok(Answer::json(answer))
     }
 
+    pub(super) fn salt_of(&self, name: &str) -> Result<Answer> {
+        Ok(match self.store.by_name(name)? {
+            Some(account) => Answer::json(bodies::salt_v2(&account.salt)),
+            None => account_not_found(),
+        })
+    }
+
     pub(super) fn log_in(&self, body: &[u8], remote: &[u8]) -> Result<Answer> {
         let Ok(login) = json::decode::<Login>(body) else {
             return Ok(Answer::invalid_json());
@@ -46,7 +53,7 @@ impl Api {
             return Ok(invalid_name());
         }
         let Some(account) = self.store.by_name(&login.name)? else {
-            return Ok(Answer::error(StatusCode::NOT_FOUND, "Account not found"));
+            return Ok(account_not_found());
         };
         match self.try_login(&account, &login)? {
             LoginOutcome::In(token) => {
@@ -220,6 +227,10 @@ fn credentials(salt: String, password: &str, private_key: String) -> Credentials
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn account_not_found() -> Answer {
+    Answer::error(StatusCode::NOT_FOUND, "Account not found")
 }
 
 fn invalid_name() -> Answer {

@@ -130,6 +130,11 @@ pub fn package(idt: &str, data: &str) -> String {
     format!("{{\"IDT\":{},\"Data\":{}}}", quote(idt), quote(data))
 }
 
+/// The salt of an account that API v2 is asked for and that speaks v1.
+pub fn salt_v2(salt: &str) -> String {
+    format!("{{\"protoVersion\":1,\"salt64\":{}}}", quote(salt))
+}
+
 /// A location as it is kept and handed out again: without the token it came
 /// with, and indented by one space.
 pub fn location(data: &str) -> String {

@@ -59,6 +59,7 @@ impl Exchange {
         }
         Decision::Answer(match route(request.uri().path()) {
             Route::Endpoint(endpoint) => self.call(endpoint, request, peer).await,
+            Route::SaltV2(name) => self.ask(move |api| api.salt_v2(&name)).await,
             Route::Page(path) => return self.page(&path, request).await,
             Route::Moved(path) => {
                 let location = match request.uri().query() {
@@ -89,21 +90,26 @@ impl Exchange {
             true => read(request.into_body()).await,
             false => Body::default(),
         };
-        let (api, cut) = (Arc::clone(&self.api), body.cut);
+        let cut = body.cut;
         let request = api::Request {
             endpoint,
             method,
             remote,
             body: body.bytes,
         };
-        // The API blocks on the database and on syslog.
-        let mut answer = spawn_blocking(move || api.answer(&request))
+        let mut answer = self.ask(move |api| api.answer(&request)).await;
+        answer.close |= cut;
+        answer
+    }
+
+    /// Asks the API, which blocks on the database and on syslog.
+    async fn ask(&self, question: impl FnOnce(&Api) -> Answer + Send + 'static) -> Answer {
+        let api = Arc::clone(&self.api);
+        spawn_blocking(move || question(&api))
             .await
             .unwrap_or_else(|_| {
                 Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-            });
-        answer.close |= cut;
-        answer
+            })
     }
 
     /// The client's address: the header's first value, believed as it is, or
