@@ -31,8 +31,8 @@ async fn run(stage: &Stage) -> Result<()> {
     let attacker = stage.person("attacker").await?;
     let forgiven = stage.person("forgiven").await?;
     // An account each: a locked one answers otherwise, and counts for another jail.
-    // The forgiven one first: fail2ban reads the newest entries of the journal again when it starts,
-    // those of the last milliseconds.
+    // The forgiven one first: fail2ban notes when the newest line was written, not when the journal
+    // received it, and after a restart reads lines of those last milliseconds again.
     for (person, account) in [(&forgiven, "bob"), (&attacker, "alice")] {
         owner.register(account).await?;
         guess_until_cut(person, MAXRETRY, |_| account.to_owned()).await?;

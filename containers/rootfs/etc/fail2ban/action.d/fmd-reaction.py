@@ -11,9 +11,12 @@ reader looks every 0.1 s and the actions are woken by the failure itself.
 Clock. fail2ban dates failures and bans by the wall clock: set back an hour
 (a machine without a clock of its own, before NTP), bans last an hour longer
 and new ones are checked for expiry an hour late; set forward, all are freed.
-Here it counts from its start by the kernel's steady clock.
+Here it counts from its start by the kernel's steady clock. Its database outlives
+the process: there, bans are kept by the wall clock, and moved when that is set.
 """
 
+import copy
+import sqlite3
 import sys
 import threading
 import time
@@ -21,16 +24,21 @@ import types
 
 from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
+from fail2ban.server.database import Fail2BanDb, commitandrollback
 from fail2ban.server.jail import Jail
 from fail2ban.server.mytime import MyTime
 from fail2ban.server.utils import Utils
 from fail2ban.version import version
+
+_log = getLogger("fail2ban.fmd-reaction")
 
 # Versions whose insides were read and tested; any other is left alone.
 KNOWN = ("1.0.2", "1.1.0", "1.1.1")
 JOURNAL_POLL_SECONDS = 0.1
 # How often a waiting thread looks anyway, for conditions that wake nobody.
 LOOK_SECONDS = 0.5
+# What the wall clock is moved by at least when it is set rather than trimmed.
+JUMP_SECONDS = 1.0
 
 # fail2ban runs this file anew for every jail: what the process has one of is
 # kept outside of it.
@@ -58,6 +66,8 @@ class Action(ActionBase):
             )
             return
         _install()
+        if jail.database is not None:
+            _wall_clock.keep(jail.database)
         # Set when the jail was made, before any action could change it.
         jail.filter.sleeptime = JOURNAL_POLL_SECONDS
         _keep_journal_time(jail.filter)
@@ -84,6 +94,7 @@ def _install():
 
     Jail.putFailTicket = put_and_wake
     MyTime.time = staticmethod(_steady_time)
+    _keep_database_time()
 
 
 def _wait_for(cond, timeout, interval=None):
@@ -95,6 +106,7 @@ def _wait_for(cond, timeout, interval=None):
         end = time.monotonic() + timeout
         over = lambda: time.monotonic() >= end
     while True:
+        _wall_clock.follow()
         # Held from the look to the wait, so that no wake-up falls in between;
         # a condition that sleeps itself, as the journal reader's, holds nothing.
         if interval:
@@ -118,6 +130,72 @@ def _boot_seconds():
 def _steady_time():
     """Seconds since the epoch as the wall clock had it at the start."""
     return _boot_seconds() + _started if MyTime.myTime is None else MyTime.myTime
+
+
+def _jumped():
+    """Seconds that the wall clock has been set forward since the start."""
+    return time.time() - _steady_time()
+
+
+class _WallClock:
+    """The database's times: by how much they are ahead of the process's own."""
+
+    def __init__(self):
+        self.ahead = 0.0
+        self._databases = set()
+        self._lock = threading.Lock()
+
+    def keep(self, database):
+        self._databases.add(database)
+
+    def follow(self):
+        """Moves the bans in the database when the wall clock has been set."""
+        if abs(_jumped() - self.ahead) < JUMP_SECONDS:
+            return
+        with self._lock:
+            jump = round(_jumped() - self.ahead)
+            self.ahead += jump
+            for database in self._databases if jump else ():
+                try:
+                    _move_bans(database, jump)
+                except sqlite3.Error as error:  # a full disk, say: only the next start suffers
+                    _log.error("bans in the database keep the old time: %s", error)
+
+
+_wall_clock = _process.__dict__.setdefault("wall_clock", _WallClock())
+
+
+@commitandrollback
+def _move_bans(_database, cursor, seconds):
+    for table in ("bans", "bips"):
+        cursor.execute(f"UPDATE {table} SET timeofban = timeofban + ?", (seconds,))
+
+
+def _keep_database_time():
+    add_ban, current_bans = Fail2BanDb.addBan, Fail2BanDb.getCurrentBans
+    update_journal = Fail2BanDb.updateJournal
+
+    def add_by_wall_clock(database, jail, ticket):
+        kept = copy.copy(ticket)
+        kept.setTime(ticket.getTime() + _wall_clock.ahead)
+        return add_ban(database, jail, kept)
+
+    def bans_by_steady_clock(database, *args, **options):
+        if options.get("fromtime") is None:
+            options["fromtime"] = _steady_time()
+        options["fromtime"] += _wall_clock.ahead
+        found = current_bans(database, *args, **options)
+        for ticket in found if isinstance(found, list) else [found] if found else []:
+            ticket.setTime(ticket.getTime() - _wall_clock.ahead)
+        return found
+
+    # The journal's own time, by which it is searched.
+    def position_by_wall_clock(database, jail, name, moment, iso):
+        return update_journal(database, jail, name, moment + _jumped(), iso)
+
+    Fail2BanDb.addBan = add_by_wall_clock
+    Fail2BanDb.getCurrentBans = bans_by_steady_clock
+    Fail2BanDb.updateJournal = position_by_wall_clock
 
 
 def _keep_journal_time(journal_filter):
