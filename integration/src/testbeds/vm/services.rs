@@ -51,7 +51,8 @@ pub async fn control(server: &dyn Node, service: Service, action: Action) -> Res
         Action::Start => &["start"],
         Action::Stop => &["stop"],
         Action::Restart => &["restart"],
-        Action::Kill => &["kill", "--kill-whom=main", "--signal=KILL"],
+        // Not the main process alone: nginx's others would serve on until systemd ends them.
+        Action::Kill => &["kill", "--kill-whom=all", "--signal=KILL"],
     };
     let units: &[&str] = match (service, action) {
         // Its sockets would start it again.
@@ -144,7 +145,7 @@ pub async fn reconfigure(server: &dyn Node, from: &FileTree, to: &FileTree) -> R
 
 /// The service that reads a file at its start.
 fn concerned(path: &str) -> Option<Service> {
-    const READERS: [(&str, Service); 10] = [
+    const READERS: [(&str, Service); 11] = [
         ("etc/systemd/journald.conf.d/", Service::Journal),
         ("etc/systemd/system/fmd-server.service", Service::FmdServer),
         ("etc/systemd/system/nginx.service", Service::Nginx),
@@ -155,6 +156,7 @@ fn concerned(path: &str) -> Option<Service> {
         ("etc/fail2ban/", Service::Fail2ban),
         ("etc/fmd-stack/", Service::Fail2ban),
         ("usr/lib/fmd-stack/", Service::Fail2ban),
+        ("usr/lib/python3/", Service::Fail2ban),
     ];
     READERS
         .iter()
