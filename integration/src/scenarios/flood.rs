@@ -4,16 +4,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::time::interval;
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{JAIL, MAXRETRY};
 use crate::testbed::{Break, Capability, Command, Fault, Service};
 
-/// Lines a second, which is more than fail2ban reads.
+/// Lines a second, about as many as fail2ban reads.
 const RATE: usize = 5000;
 
-/// Seconds of flood between two guesses; an emulated machine writes less than the rate by then.
-const SECONDS: usize = 2;
+/// Flood between two guesses; an emulated machine writes less than the rate in that time.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where they seem to come from; no node has it (RFC 5737).
 const FLOODER: &str = "198.51.100.99";
@@ -45,7 +46,9 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     stage.person("owner").await?.register("alice").await?;
     let attacker = stage.person("attacker").await?;
+    let mut pace = interval(PAUSE);
     for _ in 0..MAXRETRY {
+        pace.tick().await;
         attacker.guess_wrong("alice").await?;
         flood(stage).await.context("flooding the journal")?;
     }
@@ -63,8 +66,8 @@ async fn flood(stage: &Stage) -> Result<()> {
         r#"{{"level":"warn","userid":"alice","remoteIp":"{FLOODER}","time":"","message":"failed login attempt"}}"#
     );
     let script = r#"yes "$1" | head -n "$2" | timeout "$3" logger --tag fmd-server --priority user.warn || [ $? = 124 ]"#;
-    let lines = (RATE * SECONDS).to_string();
-    let command = Command::shell(script, &[&line, &lines, &SECONDS.to_string()]);
+    let seconds = PAUSE.as_secs().to_string();
+    let command = Command::shell(script, &[&line, &RATE.to_string(), &seconds]);
     let node = stage.testbed().service_node(Service::Journal);
     node.run(command).await?.ok().map(drop)
 }

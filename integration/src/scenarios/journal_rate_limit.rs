@@ -11,10 +11,11 @@ use crate::testbed::{Break, Capability, Command, Fault, Service};
 /// journald-rate-limit.c).
 const LINES: usize = 40_000;
 
-/// Lines as another program of the unit would write them, so that fail2ban need not read them.
+/// Lines as another program of the unit would write them, so that fail2ban need not read them, of the
+/// priority of a failed login: each is counted by itself.
 const FLOOD: &str = r#"
 echo $$ >"/sys/fs/cgroup$(systemctl show --value --property=ControlGroup fmd-server)/cgroup.procs"
-yes 'a line of no interest' | head -n "$1" | logger --tag noise
+yes 'a line of no interest' | head -n "$1" | logger --tag noise --priority user.warn
 "#;
 
 inventory::submit! {
@@ -29,9 +30,10 @@ inventory::submit! {
         faults: &[Fault {
             name: "journald's-own-limit",
             breaks: Break::Replace {
-                file: "etc/systemd/journald.conf.d/fmd-stack.conf",
-                find: "RateLimitBurst=300000",
-                with: "RateLimitBurst=10000",
+                // A unit's own limit goes before journald's.
+                file: "etc/systemd/system/fmd-server.service",
+                find: "LogRateLimitBurst=300000",
+                with: "LogRateLimitBurst=10000",
             },
             noticed_as: "still get in",
         }],
