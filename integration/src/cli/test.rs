@@ -1,6 +1,7 @@
 //! `fmd-stack test`: scenarios, each on a testbed of its own.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -30,19 +31,15 @@ pub struct Options {
     /// Seed only the fault of this name
     #[arg(long, value_name = "NAME")]
     fault: Option<String>,
-    /// Scenarios to run at once; as many as there are cores without it
-    #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
-    jobs: usize,
+    /// Scenarios to run at once; without it as many as the testbed likes on this machine
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write a JSON report
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A scenario to run, with or without a fault.

@@ -9,6 +9,7 @@ pub mod ssh;
 pub mod vm;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -148,11 +149,16 @@ impl Choice {
         }
     }
 
-    /// How many scenarios may run at once: a deployment takes one after the other.
-    pub fn at_once(&self, wanted: usize) -> usize {
+    /// How many scenarios run at once: as many as are wanted, else what keeps this machine busy. A
+    /// deployment takes one after the other.
+    pub fn at_once(&self, wanted: Option<NonZeroUsize>) -> usize {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let wanted = wanted.map(NonZeroUsize::get);
         match self.kind {
             Kind::Ssh => 1,
-            Kind::Containers | Kind::Namespaces | Kind::Vm => wanted.max(1),
+            Kind::Vm => wanted.unwrap_or(cores.get()),
+            // They wait more than they work.
+            Kind::Containers | Kind::Namespaces => wanted.unwrap_or(cores.get() * 2),
         }
     }
 
