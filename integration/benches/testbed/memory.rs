@@ -3,7 +3,7 @@
 //! PSS counts a page that several processes share once in all, so that the sum over the tree is what
 //! it takes from the machine. Files of a run lie in memory too (a tmpfs) and are counted apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use nix::sys::statvfs::statvfs;
@@ -20,10 +20,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What all descendants of `pid` use, itself left out.
-    pub fn below(pid: u32) -> Self {
+    /// What all descendants of these processes use, themselves left out.
+    pub fn below(parents: impl IntoIterator<Item = u32>) -> Self {
         let mut memory = Self::default();
-        for child in descendants(pid) {
+        for child in parents.into_iter().flat_map(descendants) {
             // A process may end between two looks.
             let Some(pss) = pss(child) else { continue };
             let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
@@ -70,6 +70,19 @@ impl Memory {
             .map(|(name, bytes)| format!("{name} {:.1}", *bytes as f64 / MB));
         each.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The processes below which an engine runs its containers, docker's or Podman's.
+pub fn shims() -> BTreeSet<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            // The kernel cuts names at 15 characters.
+            matches!(name.trim(), "containerd-shim" | "conmon")
+        })
+        .collect()
 }
 
 fn descendants(pid: u32) -> Vec<u32> {
