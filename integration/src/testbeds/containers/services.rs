@@ -217,7 +217,10 @@ impl Services {
 fn last_end(found: &ContainerInspectResponse) -> String {
     let state = found.state.as_ref();
     let finished = state.and_then(|state| state.finished_at.as_deref());
-    finished.unwrap_or_default().trim_end_matches('Z').to_owned()
+    finished
+        .unwrap_or_default()
+        .trim_end_matches('Z')
+        .to_owned()
 }
 
 /// An error when a service has ended, or was started anew because it had.
