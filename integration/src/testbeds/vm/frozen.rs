@@ -26,6 +26,13 @@ const FORMAT: &str = "1";
 /// How many frozen machines stay in the cache, half a gigabyte each.
 const KEPT: usize = 3;
 
+/// Emulated kernels die now and then while one processor rewrites the code that the other runs (one
+/// boot in twelve or so with qemu 7.2).
+const BOOTS: usize = 3;
+
+/// What a kernel says last.
+const PANIC: &str = "Kernel panic";
+
 /// Written last.
 const STAMP: &str = "complete";
 
@@ -156,7 +163,7 @@ impl Parts<'_> {
         .await
         .context("making the machine's disk")?;
         let disk = started.elapsed();
-        self.freeze(folder).await?;
+        self.boot(folder).await?;
         File::create(folder.join(STAMP)).context("writing the stamp")?;
         let boot = started.elapsed() - disk;
         eprintln!(
@@ -166,6 +173,18 @@ impl Parts<'_> {
             boot.as_secs_f64()
         );
         Ok(())
+    }
+
+    async fn boot(&self, folder: &Path) -> Result<()> {
+        for _ in 1..BOOTS {
+            match self.freeze(folder).await {
+                Err(error) if format!("{error:#}").contains(PANIC) => {
+                    eprintln!("The machine's kernel died while it booted; once more.");
+                }
+                result => return result,
+            }
+        }
+        self.freeze(folder).await
     }
 
     async fn freeze(&self, folder: &Path) -> Result<()> {
