@@ -37,6 +37,8 @@ with sqlite3.connect("/var/lib/fail2ban/fail2ban.sqlite3") as database:
 
 const LATENCY_RUNS: usize = 40;
 const PAGES: usize = 1000;
+const PAGE_EVERY: Duration = Duration::from_millis(10);
+/// One after the other over the time the pages take: each is at full speed until he is banned.
 const ATTACKERS: usize = 8;
 
 /// The jail and filter of FMD Server's documentation, with the threshold of ours.
@@ -141,7 +143,7 @@ async fn measure(changes: &[(&str, &str)]) -> Result<Column> {
             "bystander's 99th percentile, idle".to_owned(),
             format!("{idle:.1} ms"),
         ));
-        let what = format!("the same, {ATTACKERS} attackers at once");
+        let what = format!("the same, {ATTACKERS} attackers one after the other");
         column.push((what, format!("{attacked:.1} ms")));
     }
     Ok(column)
@@ -268,6 +270,7 @@ async fn bystander(stage: &Stage) -> Result<(f64, f64)> {
         bystander
             .requests(vec![Request::new("GET", "/"); PAGES])
             .kept()
+            .paced(PAGE_EVERY)
     };
     let idle = bystander.send(pages()).await?;
     let mut attackers = Vec::new();
@@ -276,7 +279,11 @@ async fn bystander(stage: &Stage) -> Result<(f64, f64)> {
     }
     let attacks = attackers
         .iter()
-        .map(|attacker| full_speed(attacker, DOORS[0].guess, PAGES));
+        .zip(1u32..)
+        .map(async |(attacker, number)| {
+            tokio::time::sleep(PAGE_EVERY * PAGES as u32 / ATTACKERS as u32 * (number - 1)).await;
+            full_speed(attacker, DOORS[0].guess, STORE).await
+        });
     let (attacked, attacks) =
         tokio::join!(bystander.send(pages()), futures::future::join_all(attacks));
     attacks.into_iter().collect::<Result<Vec<_>>>()?;

@@ -167,11 +167,14 @@ fn memory(options: &Options) -> Result<()> {
         "MB",
         peaks.iter().map(Memory::processes).collect(),
     );
-    row(
-        "                          its files",
-        "MB",
-        peaks.iter().map(Memory::files).collect(),
-    );
+    // Elsewhere they lie on a disk.
+    if options.testbed == Kind::Namespaces {
+        row(
+            "                          its files",
+            "MB",
+            peaks.iter().map(Memory::files).collect(),
+        );
+    }
     if let Some(peak) = peaks.last() {
         println!(
             "\nProcesses at the last peak, PSS in MB: {}",

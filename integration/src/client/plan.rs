@@ -93,6 +93,8 @@ pub struct Requests {
     pub timeout_ms: u64,
     /// Stop at the first request that gets no answer.
     pub stop_when_cut: bool,
+    /// Pause of each connection after an answer.
+    pub pause_ms: u64,
 }
 
 /// One HTTP request.
@@ -257,12 +259,19 @@ impl Requests {
             source: None,
             timeout_ms: 8000,
             stop_when_cut: false,
+            pause_ms: 0,
         }
     }
 
     /// The same over one kept connection.
     pub fn kept(mut self) -> Self {
         self.connection = Connection::Kept;
+        self
+    }
+
+    /// The same with a pause after each answer.
+    pub fn paced(mut self, pause: Duration) -> Self {
+        self.pause_ms = millis(pause);
         self
     }
 

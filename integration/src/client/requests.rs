@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::plan::{Attempt, Connection, Outcome, Request, Requests};
 
@@ -56,6 +56,9 @@ async fn work(shared: Arc<Shared>) -> Result<()> {
         let outcome = series(&clients, &shared.plan, index, request).await?;
         if outcome.is_cut() {
             shared.cut.store(true, Ordering::SeqCst);
+        }
+        if shared.plan.pause_ms > 0 {
+            sleep(Duration::from_millis(shared.plan.pause_ms)).await;
         }
     }
 }
