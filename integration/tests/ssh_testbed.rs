@@ -15,6 +15,24 @@ fn files_and_locked_accounts_are_put_back() {
     hold(4, &["allow-list", "forged-header", "owner-under-attack"]);
 }
 
+#[test]
+fn over_https() {
+    let deployment = Deployment::start(2);
+    deployment.serve_https();
+    let before = deployment.state();
+    let args = [
+        "--url",
+        "https://203.0.113.1",
+        "--scenario",
+        "brute-force",
+        "--scenario",
+        "bystander",
+    ];
+    let output = deployment.suite("test", &args);
+    assert!(output.status.success(), "{}", support::said(&output));
+    assert_eq!(deployment.state(), before, "{}", support::said(&output));
+}
+
 fn hold(clients: usize, scenarios: &[&str]) {
     let deployment = Deployment::start(clients);
     let before = deployment.state();

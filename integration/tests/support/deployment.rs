@@ -23,6 +23,15 @@ printf '%s\n' 'UsePAM no' 'PermitRootLogin prohibit-password' 'PasswordAuthentic
 printf '%s\n' 'StrictHostKeyChecking no' 'UserKnownHostsFile /dev/null' >/root/.ssh/config
 "#;
 
+/// Has nginx serve HTTPS as well, with a certificate that nobody has signed. Its key is no secret.
+const HTTPS: &str = concat!(
+    "mkdir -p /etc/fmd-stack/tls\ncat >/etc/fmd-stack/tls/fullchain.pem <<'END'\n",
+    include_str!("https/fullchain.pem"),
+    "END\ncat >/etc/fmd-stack/tls/privkey.pem <<'END'\n",
+    include_str!("https/privkey.pem"),
+    "END\nln -s /etc/nginx/fmd-stack/tls.conf /run/fmd-stack/nginx/tls.conf\nnginx -s reload\n"
+);
+
 const SSHD: &str = "/usr/sbin/sshd -f /etc/ssh/sshd_test -o PidFile=none";
 
 /// Everything that a run must leave as it was: accounts, bans, files, addresses, services.
@@ -190,6 +199,11 @@ impl Deployment {
         }
         words.extend(args);
         self.on("operator", &words)
+    }
+
+    /// From now on its nginx serves HTTPS too.
+    pub fn serve_https(&self) {
+        self.must("server", HTTPS);
     }
 
     /// What a run must leave as it was.

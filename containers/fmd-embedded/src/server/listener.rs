@@ -104,10 +104,29 @@ fn tcp_peer(peer: SocketAddr) -> String {
 
 fn bind_unix(path: &Path, mode: Option<u32>) -> Result<UnixListener> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(found) if found.file_type().is_socket() => {}
         Ok(_) => bail!("it exists and is no socket; remove it or choose another path"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
+    }
+    // Nobody sees it before it has its mode.
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(".new");
+    let hidden = Path::new(&hidden);
+    let bound = bind_hidden(hidden, mode).and_then(|listener| {
+        fs::rename(hidden, path)?;
+        Ok(listener)
+    });
+    if bound.is_err() {
+        let _ = fs::remove_file(hidden);
+    }
+    bound
+}
+
+fn bind_hidden(path: &Path, mode: Option<u32>) -> Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
     }
     let listener = UnixListener::bind(path)?;
     if let Some(mode) = mode {
