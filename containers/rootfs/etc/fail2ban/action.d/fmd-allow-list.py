@@ -68,14 +68,14 @@ class Action(ActionBase):
             state = self._state()
             if state == self._seen:
                 return
-            self._seen = state
             self._apply(self._read())
+            self._seen = state
 
     def _state(self):
         try:
             found = os.stat(self._file)
-        except FileNotFoundError:
-            return "missing"
+        except OSError as error:
+            return f"not there: {error.errno}"
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _read(self):
@@ -83,6 +83,9 @@ class Action(ActionBase):
             with open(self._file, encoding="utf-8", errors="replace") as lines:
                 texts = [line.split("#", 1)[0].strip() for line in lines]
         except FileNotFoundError:
+            return set()
+        except OSError as error:  # a folder, say: the jail must start all the same
+            self._logSys.error("[%s] the allow list can't be read, nobody is on it: %s", self._jail.name, error)
             return set()
         networks = set()
         for number, text in enumerate(texts, start=1):

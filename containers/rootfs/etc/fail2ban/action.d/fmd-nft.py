@@ -9,9 +9,17 @@ and never a rule per address. IPv6 bans cover the /64: the rule masks the
 source before it looks the address up, so no interval set is needed and a
 neighbouring /64 can't be meant.
 
+fail2ban tells an action of a ban once. While anybody is banned this one looks
+every `look` seconds whether its table still stands, and writes it anew when a
+`flush ruleset` has taken it or nft failed before.
+
+A fail2ban that was killed leaves its table behind, and the next one needs a
+while to read the bans from its database: for `look` seconds, whoever stands in
+the table stays.
+
 Use it in a jail, all parameters optional:
 
-    action = fmd-nft.py[port="80,443", protocol="tcp,udp", hook="input"]
+    action = fmd-nft.py[port="80,443", protocol="tcp,udp", hook="input", look="30"]
 """
 
 import ipaddress
@@ -19,6 +27,7 @@ import queue
 import re
 import subprocess
 import threading
+import time
 
 from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
@@ -28,6 +37,8 @@ from fail2ban.server.action import ActionBase
 BATCH = 4000
 NFT_TIMEOUT_SECONDS = 60
 PREFIX = 64
+# As `nft list table` prints the sets.
+_SET = re.compile(r"set (banned[46]) \{[^{}]*elements = \{([^}]*)\}")
 
 
 class Action(ActionBase):
@@ -42,13 +53,20 @@ class Action(ActionBase):
         self._logSys = getLogger(f"fail2ban.{name}")
         self._table = "inet f2b-" + re.sub(r"[^A-Za-z0-9_-]", "-", jail.name)
         # Clients banned, by set and element: several bans may share one /64.
-        self._banned = {"banned4": {}, "banned6": {}}
+        self._banned = _nobody()
+        # Elements of a fail2ban that was killed, and when to forget them.
+        self._left = _nobody()
+        self._forget_at = 0.0
         self._lock = threading.Lock()
         self._queue = queue.Queue()
         self._writer = None
+        # Whether nft took the last change.
+        self._in_force = True
         self._configure(**options)
 
-    def _configure(self, port="80,443", protocol="tcp,udp", hook="input", nft="nft"):
+    def _configure(
+        self, port="80,443", protocol="tcp,udp", hook="input", nft="nft", look="30"
+    ):
         if not re.fullmatch(r"\d+([-:]\d+)?(,\d+([-:]\d+)?)*", port):
             raise ValueError(f"port={port!r}: give numbers, as in 80,443 or 8000-8010")
         if not re.fullmatch(r"(tcp|udp)(,(tcp|udp))?", protocol):
@@ -59,6 +77,7 @@ class Action(ActionBase):
         self._protocol = protocol
         self._hooks = hook.split(",")
         self._nft = nft
+        self._look_seconds = float(look)
 
     # fail2ban replaces an action without reload() by a new one and then
     # removes that one as obsolete (Actions.reload, 1.1.0).
@@ -72,6 +91,8 @@ class Action(ActionBase):
 
     def start(self):
         with self._lock:
+            self._left = self._found()
+            self._forget_at = time.monotonic() + self._look_seconds
             self._run(self._table_script())
         self._writer = threading.Thread(
             target=self._write_batches, name=f"nft {self._jail.name}", daemon=True
@@ -84,7 +105,7 @@ class Action(ActionBase):
             self._writer.join()
             self._writer = None
         with self._lock:
-            self._banned = {"banned4": {}, "banned6": {}}
+            self._banned, self._left = _nobody(), _nobody()
             # `add` first: deleting a table that is not there is an error.
             self._run(f"add table {self._table}\ndelete table {self._table}\n")
 
@@ -119,28 +140,74 @@ class Action(ActionBase):
     def _write_batches(self):
         ended = False
         while not ended:
-            orders = [self._queue.get()]
-            while len(orders) < BATCH:
-                try:
-                    orders.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            ended = orders[-1] is None or None in orders
+            orders = self._next_orders()
+            ended = None in orders
             try:
                 with self._lock:
-                    self._write([order for order in orders if order is not None])
+                    if orders:
+                        self._write([order for order in orders if order is not None])
+                    else:
+                        self._look()
+                    self._forget_left()
             except Exception as error:  # the writer must outlive a failed batch
+                self._in_force = False
                 self._logSys.error(
-                    "[%s] bans are not in force: %s", self._jail.name, error
+                    "[%s] bans are not in force, next try in %g s: %s",
+                    self._jail.name, self._look_seconds, error,
                 )
+
+    def _next_orders(self):
+        """What is waiting, up to a batch; nothing when it is time to look."""
+        orders = []
+        try:
+            orders.append(self._queue.get(timeout=self._look_seconds))
+            while len(orders) < BATCH:
+                orders.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return orders
+
+    def _found(self):
+        """The elements of the table as it stands; none if there is none."""
+        found = _nobody()
+        try:
+            table = self._run(f"list table {self._table}\n")
+        except RuntimeError:
+            return found
+        for name, elements in _SET.findall(table):
+            found[name] = {one: set() for one in re.findall(r"[0-9a-f:.]+", elements)}
+        return found
+
+    def _forget_left(self):
+        """Lifts what nobody has banned anew: its time was over meanwhile."""
+        if any(self._left.values()) and time.monotonic() >= self._forget_at:
+            self._left = _nobody()
+            self._run(self._table_script())
+
+    def _look(self):
+        """Writes the table anew if bans should be in it and are not."""
+        if not any(self._banned.values()) or (self._in_force and self._stands()):
+            return
+        self._logSys.warning(
+            "[%s] table %s is not in force; restoring it", self._jail.name, self._table
+        )
+        self._run(self._table_script())
+
+    def _stands(self):
+        try:
+            self._run(f"list chain {self._table} refuse\n")
+        except RuntimeError:
+            return False
+        return True
 
     def _write(self, orders):
         changes = {}
         for verb, name, element, client in orders:
             if verb == "flush":
-                self._banned = {"banned4": {}, "banned6": {}}
+                self._banned, self._left = _nobody(), _nobody()
                 changes = {"flush": True}
                 continue
+            self._left[name].pop(element, None)
             clients = self._banned[name].setdefault(element, set())
             if verb == "add":
                 clients.add(client)
@@ -218,12 +285,13 @@ table {self._table} {{
         meta l4proto udp drop
     }}{hooks}
 }}
-{self._order("add", self._banned)}"""
+{self._order("add", self._banned)}{self._order("add", self._left)}"""
 
     def _run(self, script):
-        """Runs one nft transaction; raises RuntimeError with nft's words."""
+        """Runs one nft transaction and returns what it prints; raises
+        RuntimeError with nft's words."""
         if not script:
-            return
+            return ""
         try:
             done = subprocess.run(
                 [self._nft, "-f", "-"],
@@ -238,6 +306,12 @@ table {self._table} {{
         if done.returncode:
             said = done.stderr.strip().splitlines()
             raise RuntimeError(f"nft: {said[0] if said else done.returncode}")
+        self._in_force = True
+        return done.stdout
+
+
+def _nobody():
+    return {"banned4": {}, "banned6": {}}
 
 
 def _mask():

@@ -7,22 +7,31 @@ that nginx/fmd-stack/denied.conf reads into a map, and has nginx reload it.
 All jails share one file. It is replaced in one step, tested with `nginx -t`
 and put back if nginx does not take it. Reloads come at most once in
 PAUSE_SECONDS; the first of a burst is not delayed.
+
+A fail2ban that was killed leaves its file behind, and the next one needs a
+while to read the bans from its database: for LEFT_SECONDS, whoever stands in
+the file stays.
 """
 
 import ipaddress
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import types
 
 from fail2ban.helpers import getLogger
 from fail2ban.server.action import ActionBase
 
 PAUSE_SECONDS = 1.0
+# After a failure.
+RETRY_SECONDS = 10
 COMMAND_TIMEOUT_SECONDS = 30
+LEFT_SECONDS = 30
 PREFIX = 64
 
 # fail2ban runs this file anew for every jail. Kept outside of it, or each jail
@@ -34,7 +43,7 @@ _files_lock = _process.__dict__.setdefault("files_lock", threading.Lock())
 
 class Action(ActionBase):
     """`test` and `reload` are commands without a shell; an empty one is not run,
-    for an nginx that watches the file itself (usr/lib/fmd-stack/nginx)."""
+    for an nginx that watches the file itself (containers/nginx/entrypoint)."""
 
     def __init__(self, jail, name, **options):
         super().__init__(jail, name)
@@ -61,6 +70,7 @@ class Action(ActionBase):
         self._denied.clear(self._jail.name)
 
     def stop(self):
+        self._denied.forget()
         self._denied.clear(self._jail.name)
         self._denied.settle()
 
@@ -71,6 +81,7 @@ class Action(ActionBase):
         self._denied.remove(self._jail.name, _key(aInfo["fid"]))
 
     def flush(self):
+        self._denied.forget()
         self._denied.clear(self._jail.name)
         return True
 
@@ -110,16 +121,26 @@ class _Denied:
         self._changed = threading.Condition()
         self._version = 0
         self._written = -1
+        # What nginx has; None after a failure. It reads the file at its start,
+        # and takes no file for nobody.
+        self._taken = self._contents() or _text(())
+        self._left = set(re.findall(r'^"([0-9a-f:.]+)" 1;$', self._taken, re.MULTILINE))
+        self._forget_at = time.monotonic() + LEFT_SECONDS
         threading.Thread(target=self._write_changes, name="nginx denied", daemon=True).start()
 
     def add(self, jail, key):
         self._change(lambda: self._jails.setdefault(jail, set()).add(key))
 
     def remove(self, jail, key):
+        self._left.discard(key)
         self._change(lambda: self._jails.get(jail, set()).discard(key))
 
     def clear(self, jail):
         self._change(lambda: self._jails.pop(jail, None))
+
+    def forget(self):
+        """Nobody stays but for a ban of this fail2ban's own."""
+        self._change(self._left.clear)
 
     def settle(self):
         """Returns when everything asked for so far has been written."""
@@ -137,26 +158,39 @@ class _Denied:
         pause = threading.Event()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._written < self._version)
+                self._changed.wait_for(
+                    lambda: self._written < self._version, self._wait_seconds()
+                )
+                if time.monotonic() >= self._forget_at:
+                    self._left.clear()
                 version = self._version
-                keys = sorted(set().union(*self._jails.values()))
+                keys = sorted(self._left.union(*self._jails.values()))
             try:
                 self._write(keys)
             except Exception as error:  # the writer must outlive a failed reload
-                self._log.error("bans are not in force in nginx: %s", error)
+                self._log.error(
+                    "bans are not in force in nginx, next try in %d s: %s", RETRY_SECONDS, error
+                )
             with self._changed:
                 self._written = version
                 self._changed.notify_all()
             pause.wait(PAUSE_SECONDS)
 
+    def _wait_seconds(self):
+        """How long to wait for a change: for ever, unless the last one failed
+        or somebody is left from before."""
+        if self._taken is None:
+            return RETRY_SECONDS
+        return LEFT_SECONDS if self._left else None
+
     def _write(self, keys):
         """Replaces the file and has nginx read it; raises RuntimeError and
         leaves the old file in place when nginx does not accept the new one."""
-        text = "# Written by fail2ban's action fmd-nginx: do not edit.\n"
-        text += "".join(f'"{key}" 1;\n' for key in keys)
-        before = self._contents()
-        if text == before:
+        text = _text(keys)
+        if text == self._taken:
             return
+        self._taken = None
+        before = self._contents()
         self._replace(text)
         try:
             self._command(self.test)
@@ -164,6 +198,7 @@ class _Denied:
             self._replace(before or "")
             raise
         self._command(self.reload)
+        self._taken = text
 
     def _contents(self):
         try:
@@ -201,6 +236,12 @@ class _Denied:
             raise RuntimeError(f"{' '.join(words)}: {error}") from error
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+
+
+def _text(keys):
+    return "# Written by fail2ban's action fmd-nginx: do not edit.\n" + "".join(
+        f'"{key}" 1;\n' for key in keys
+    )
 
 
 def _make_folder(path):
