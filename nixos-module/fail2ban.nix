@@ -12,6 +12,10 @@ let
 
   files = shared.etcFiles "fail2ban";
 
+  awaitBans = pkgs.writeText "await-bans" (
+    builtins.readFile (shared.rootfs + "/usr/lib/fmd-stack/await-bans")
+  );
+
   deniedFolder = "/var/lib/fmd-stack/denied";
 
   maxRetry = {
@@ -75,6 +79,9 @@ in
           # However often it ends: without it nobody is banned.
           startLimitIntervalSec = 0;
           serviceConfig = {
+            # nginx waits for this unit, which counts as started before any jail
+            # stands: now it does when the bans from before are in force again.
+            ExecStartPost = "-${pkgs.python3}/bin/python3 ${awaitBans}";
             # The packaged unit leaves fail2ban down when something ended it
             # politely. Only 255, a configuration it can't read, ends the tries.
             Restart = "always";
@@ -83,6 +90,9 @@ in
               ""
               "255"
             ];
+            # Who keeps the processor busy with guesses must not keep fail2ban
+            # from it.
+            Nice = -10;
           };
         };
 

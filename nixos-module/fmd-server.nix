@@ -61,8 +61,12 @@ in
       wantedBy = [ "multi-user.target" ];
       # FMD Server connects to the journal's socket once, at its start: without
       # it fail2ban would see nothing.
-      requires = [ "systemd-journald.socket" ];
+      requires = [
+        "systemd-journald-dev-log.socket"
+        "systemd-journald.socket"
+      ];
       after = [
+        "systemd-journald-dev-log.socket"
         "systemd-journald.socket"
         "network.target"
         "nss-lookup.target"
@@ -77,10 +81,11 @@ in
         User = cfg.user;
         Group = cfg.group;
         Restart = "always";
-        # At once after a crash, at growing intervals when crashes go on.
+        # At once after a crash, up to 3 s later when crashes go on. Not longer:
+        # systemd never takes the interval back.
         RestartSec = "200ms";
-        RestartSteps = 6;
-        RestartMaxDelaySec = "30s";
+        RestartSteps = 4;
+        RestartMaxDelaySec = "3s";
 
         RuntimeDirectory = "fmd-server";
         # nginx, as a member of the group, passes through to the socket.

@@ -41,6 +41,9 @@ in
       commonHttpConfig = "include /etc/nginx/fmd-stack/http.conf;";
       # nginx's own 512 are held by one patient client; a connection costs 0.5 kB.
       eventsConfig = lib.mkDefault "worker_connections 4096;";
+      # Each ban is a reload: a client that drips its request must not keep the
+      # workers of every one of them.
+      appendConfig = lib.mkIf (cfg.fail2ban.banAction == "nginx") "worker_shutdown_timeout 30s;";
       # The list of denied clients may grow.
       mapHashMaxSize = lib.mkIf (cfg.fail2ban.banAction == "nginx") (lib.mkDefault 65536);
 

@@ -17,6 +17,7 @@ let
   pkgs = {
     fmd-server = package "fmd-server";
     nftables = package "nftables";
+    python3 = package "python3";
     coreutils = package "coreutils";
     gzip = package "gzip";
     sqlite = package "sqlite";
