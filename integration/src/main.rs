@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fmd_stack::testbeds::containers::janitor;
+use fmd_stack::testbeds::containers::session::agent;
 use fmd_stack::testbeds::vm;
 use fmd_stack::{cli, sandbox};
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Some(sandbox::INIT) => sandbox::init_main(),
         Some(vm::KEEPER) => vm::keeper_main(),
         Some(vm::WIRE) => vm::wire_main(),
+        Some(agent::AGENT) => agent::main(),
         Some(janitor::JANITOR) => janitor::main(&args.next().unwrap_or_default().to_string_lossy()),
         _ => cli::main(),
     }

@@ -7,18 +7,9 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use support::{run, said, suite};
-
-#[track_caller]
-fn assert_unusable(output: &Output, words: &[&str]) {
-    assert_eq!(output.status.code(), Some(2), "{}", said(output));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    for word in words {
-        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
-    }
-}
+use support::{assert_unusable, run, said, suite};
 
 #[test]
 fn unknown_scenario_lists_the_near_ones() {
@@ -35,6 +26,14 @@ fn unknown_fault() {
 #[test]
 fn unknown_testbed() {
     assert_unusable(&run(&["demo", "--testbed", "namespace"]), &["namespaces"]);
+}
+
+#[test]
+fn compose_file_for_another_testbed() {
+    for testbed in ["namespaces", "vm"] {
+        let output = run(&["demo", "--testbed", testbed, "--compose", "compose.yaml"]);
+        assert_unusable(&output, &["--compose", testbed, "--testbed containers"]);
+    }
 }
 
 #[test]
@@ -157,18 +156,7 @@ fn a_disk_that_is_full_while_bootstrapping() {
 
 #[test]
 fn user_namespaces_forbidden() {
-    // A limit of its own user namespace; the machine's is not touched.
-    let script = r#"echo 0 >/proc/sys/user/max_user_namespaces; exec "$@""#;
-    let mut command = Command::new("unshare");
-    command.args([
-        "--user",
-        "--map-root-user",
-        "--mount-proc",
-        "--pid",
-        "--fork",
-    ]);
-    command.args(["sh", "-uc", script, "sh", env!("CARGO_BIN_EXE_fmd-stack")]);
-    command.args(["demo", "--testbed", "namespaces"]);
+    let mut command = support::without_user_namespaces(&["demo", "--testbed", "namespaces"]);
     let words = [
         "/proc/sys/user/max_user_namespaces is 0",
         "sysctl -w user.max_user_namespaces",

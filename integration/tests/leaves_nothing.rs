@@ -3,86 +3,53 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use support::kept::Kept;
 
-/// A demo that stays up, and its output.
-struct Kept {
-    child: Child,
-    output: BufReader<ChildStdout>,
+fn start() -> Kept {
+    Kept::start("namespaces")
 }
 
-impl Kept {
-    /// Starts one and returns once it says that it stays up.
-    fn start() -> Self {
-        let mut child = support::suite(&["demo", "--keep", "--testbed", "namespaces"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the demo starts");
-        let mut output = BufReader::new(child.stdout.take().expect("its output"));
-        let mut line = String::new();
-        while !line.contains("Ctrl-C ends it") {
-            line.clear();
-            let read = output.read_line(&mut line).expect("reading its output");
-            assert!(read > 0, "the demo ended before it stayed up");
-        }
-        Self { child, output }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a process id"))
-    }
-
-    fn end_by(mut self, signal: Signal) {
-        let family = family(self.child.id());
-        assert!(
-            family.len() > 6,
-            "a stack has more processes than {family:?}"
-        );
-        let files = temporary_files();
-        kill(self.pid(), signal).expect("sending a signal");
-        self.child.wait().expect("the demo ends");
-        drop(self.output);
-        assert_gone(&family);
-        assert_eq!(
-            temporary_files().len(),
-            files.len(),
-            "files were left behind"
-        );
-    }
+fn end_by(mut kept: Kept, signal: Signal) {
+    let family = family(kept.pid());
+    assert!(
+        family.len() > 6,
+        "a stack has more processes than {family:?}"
+    );
+    kept.end(signal);
+    assert_gone(&family);
+    let files = kept.files();
+    assert!(files.is_empty(), "files were left behind: {files:?}");
 }
 
 #[test]
 fn ctrl_c() {
-    Kept::start().end_by(Signal::SIGINT);
+    end_by(start(), Signal::SIGINT);
 }
 
 #[test]
 fn sigterm() {
-    Kept::start().end_by(Signal::SIGTERM);
+    end_by(start(), Signal::SIGTERM);
 }
 
 #[test]
 fn sigkill() {
-    Kept::start().end_by(Signal::SIGKILL);
+    end_by(start(), Signal::SIGKILL);
 }
 
 #[test]
 fn two_runs_at_once() {
-    let first = Kept::start();
-    let second = Kept::start();
-    second.end_by(Signal::SIGTERM);
+    let first = start();
+    let second = start();
+    end_by(second, Signal::SIGTERM);
     // The first is untouched by the second's end.
     assert!(
-        family(first.child.id()).len() > 6,
+        family(first.pid()).len() > 6,
         "the first stack has lost processes"
     );
-    first.end_by(Signal::SIGINT);
+    end_by(first, Signal::SIGINT);
 }
 
 /// Process ids of everything that descends from `pid`, with their start times.
@@ -135,12 +102,4 @@ fn assert_gone(family: &[(u32, String)]) {
         );
         std::thread::yield_now();
     }
-}
-
-fn temporary_files() -> Vec<PathBuf> {
-    let entries = fs::read_dir(std::env::temp_dir()).expect("the temporary folder");
-    let names = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    names
-        .filter(|path| path.to_string_lossy().contains("fmd-stack"))
-        .collect()
 }

@@ -17,7 +17,7 @@ fn files_and_locked_accounts_are_put_back() {
 
 #[test]
 fn over_https() {
-    let deployment = Deployment::start(2);
+    let deployment = Deployment::start(3);
     deployment.serve_https();
     let before = deployment.state();
     let args = [

@@ -7,9 +7,10 @@
 //!
 //! Runs `fmd-stack demo --json` as a user does: first `N` times for the clock alone, then
 //! three times for memory, since looking at memory costs time (on an engine that starts nothing else
-//! meanwhile). Exits with 1 when a demo fails. The
+//! meanwhile), and ends some by a signal. Exits with 1 when a demo fails or leaves something. The
 //! figures are kept in docs/explanation/figures.md.
 
+mod ending;
 mod memory;
 
 use std::ffi::OsString;
@@ -95,7 +96,12 @@ fn measure(options: &Options) -> Result<()> {
         "s",
         column(|story| story.wall),
     );
-    memory(options)
+    memory(options)?;
+    for (name, signal) in ending::SIGNALS {
+        let ends = (0..MEMORY_RUNS).map(|_| ending::measure(options, signal));
+        row(name, "s", ends.collect::<Result<_>>()?);
+    }
+    Ok(())
 }
 
 /// What one demo took, in seconds.

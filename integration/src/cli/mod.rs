@@ -86,7 +86,7 @@ impl Where {
         };
         let kind = match self.testbed {
             Wanted::Kind(kind) => kind,
-            Wanted::Auto => Kind::that_works(&fmd_server).await?,
+            Wanted::Auto => Kind::that_works(&fmd_server, self.compose.as_deref()).await?,
         };
         Ok(Choice {
             rendered: self.rendered.clone(),

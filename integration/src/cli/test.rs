@@ -79,9 +79,11 @@ pub async fn run(options: Options) -> Result<bool> {
     if options.list {
         return Ok(true);
     }
-    let trials = trials(&fit, &options)?;
+    let mut trials = trials(&fit, &options)?;
+    trials.sort_by_key(|(scenario, _)| !scenario.mostly_waits());
     choice.prepare().await?;
-    let mut verdicts = play(trials, &choice, choice.at_once(options.jobs)).await;
+    let jobs = choice.at_once(options.jobs).await?;
+    let mut verdicts = play(trials, &choice, jobs).await;
     verdicts.sort_by(|a, b| (a.scenario, a.fault).cmp(&(b.scenario, b.fault)));
     report::out(&report::table(&verdicts));
     if let Some(path) = &options.junit {

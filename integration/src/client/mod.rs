@@ -17,6 +17,7 @@ pub use plan::{
     Attempt, Connection, Dripped, OpenPort, Outcome, Plan, Raw, Received, Removal, Request,
     Requests, millis,
 };
+pub use requests::KNOCK;
 
 /// Reads a plan from standard input and carries it out.
 pub async fn main() -> Result<()> {

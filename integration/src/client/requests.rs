@@ -12,12 +12,17 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::plan::{Attempt, Connection, Outcome, Request, Requests};
 
 /// Answers are quoted up to this length.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// What nginx refuses by itself (http.conf, `$fmd_spelling`): knocking in quick succession must not keep
+/// an emulated machine busy with pages.
+pub const KNOCK: &str = "/%25";
 
 /// Sends the requests of a plan, writing an [`Attempt`] a line to standard output.
 pub async fn send(plan: Requests) -> Result<()> {
@@ -27,12 +32,35 @@ pub async fn send(plan: Requests) -> Result<()> {
         cut: AtomicBool::new(false),
         plan,
     });
-    let tasks: Vec<_> = (0..workers)
-        .map(|_| tokio::spawn(work(shared.clone())))
-        .collect();
-    for task in tasks {
-        task.await.context("a connection's task ended early")??;
+    let mut tasks: JoinSet<_> = (0..workers).map(|_| work(shared.clone())).collect();
+    let done = async {
+        while let Some(task) = tasks.join_next().await {
+            task.context("a connection's task ended early")??;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        done = done => done,
+        // What is still under way ends with the set.
+        cut = cut_off(&shared.plan), if shared.plan.stop_when_cut => cut,
     }
+}
+
+/// Returns a second after a new connection was first refused. Packets of connections that were open
+/// when their client was banned are dropped: whoever waits for their answers waits for nothing.
+async fn cut_off(plan: &Requests) -> Result<()> {
+    let knock = Request::new("GET", KNOCK);
+    let knocks = Requests {
+        // One that is open when the ban comes waits for nothing too.
+        timeout_ms: 1000,
+        requests: Vec::new(),
+        ..plan.clone()
+    };
+    let client = client(&knocks, 0)?;
+    while attempt(&client, &plan.url, 0, &knock).await?.outcome != Outcome::Refused {
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
     Ok(())
 }
 

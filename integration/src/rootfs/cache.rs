@@ -56,7 +56,9 @@ pub async fn ensure(recipe: &Recipe) -> Result<Rootfs> {
     if check(&found).is_ok() {
         return Ok(found);
     }
-    let _lock = lock(home.with_extension("lock")).await?;
+    let lock_file = home.with_extension("lock");
+    let what = "Another run is making the root filesystem";
+    let _lock = lock(lock_file, FlockArg::LockExclusive, what).await?;
     match check(&found) {
         Ok(()) => return Ok(found),
         Err(_) if !home.exists() => {}
@@ -78,7 +80,7 @@ pub async fn ensure(recipe: &Recipe) -> Result<Rootfs> {
     Ok(found)
 }
 
-/// Deletes every root filesystem of the cache.
+/// Deletes everything in the cache but what another run is making or has locked, which is told.
 pub async fn clean() -> Result<()> {
     let cache = folder()?;
     let Ok(entries) = fs::read_dir(&cache) else {
@@ -88,7 +90,16 @@ pub async fn clean() -> Result<()> {
         let path = entry
             .with_context(|| format!("reading {}", cache.display()))?
             .path();
-        remove(&path).await?;
+        let lock = path.with_extension("lock");
+        let held = File::create(&lock).with_context(|| format!("opening {}", lock.display()))?;
+        match Flock::lock(held, FlockArg::LockExclusiveNonblock) {
+            Ok(_free) => {
+                remove(&path).await?;
+                remove(&lock).await?;
+            }
+            Err(_) if path == lock => {}
+            Err(_) => eprintln!("left alone, since another run has it: {}", path.display()),
+        }
     }
     Ok(())
 }
@@ -96,18 +107,19 @@ pub async fn clean() -> Result<()> {
 /// The name of a recipe's result, which tells what is in it.
 pub fn key(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
-    let fixed = [FORMAT, std::env::consts::ARCH, recipe.suite, &recipe.script];
+    let script = recipe.script.as_ref();
+    let fixed = [FORMAT, std::env::consts::ARCH, recipe.suite, script];
     for part in fixed.iter().chain(recipe.packages) {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let hash: String = hash
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{}-{}-{hash}", recipe.name, recipe.suite)
+    format!("{}-{}-{}", recipe.name, recipe.suite, short(hash))
+}
+
+/// The part of a hash that names files in the cache.
+pub fn short(hash: Sha256) -> String {
+    let bytes = hash.finalize();
+    bytes.iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
 fn rootfs(home: &Path) -> Rootfs {
@@ -117,19 +129,20 @@ fn rootfs(home: &Path) -> Rootfs {
     }
 }
 
-/// Waits for the lock of one root filesystem; it is released when the file is closed.
-async fn lock(path: PathBuf) -> Result<Flock<File>> {
+/// Waits for a lock, saying who holds it; it is released when the file is closed.
+pub async fn lock(path: PathBuf, how: FlockArg, holder: &'static str) -> Result<Flock<File>> {
+    let at_once = match how {
+        FlockArg::LockShared => FlockArg::LockSharedNonblock,
+        _ => FlockArg::LockExclusiveNonblock,
+    };
     tokio::task::spawn_blocking(move || {
         let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let file = match Flock::lock(file, at_once) {
             Ok(locked) => return Ok(locked),
             Err((file, _)) => file,
         };
-        eprintln!(
-            "Another run is making the root filesystem: waiting for it ({}).",
-            path.display()
-        );
-        Flock::lock(file, FlockArg::LockExclusive)
+        eprintln!("{holder}: waiting for it ({}).", path.display());
+        Flock::lock(file, how)
             .map_err(|(_, errno)| errno)
             .with_context(|| format!("locking {}", path.display()))
     })
@@ -237,7 +250,7 @@ fn files(root: &Path) -> Result<Vec<(String, u64)>> {
 }
 
 /// Deletes a file, or a folder whose files may belong to the sandbox's ids.
-async fn remove(path: &Path) -> Result<()> {
+pub async fn remove(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }

@@ -8,9 +8,10 @@ mod bootstrap;
 mod cache;
 mod tools;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-pub use cache::{clean, ensure, folder, key};
+pub use cache::{clean, ensure, folder, key, lock, remove, short};
 pub use tools::find;
 
 /// What is in a root filesystem.
@@ -23,7 +24,7 @@ pub struct Recipe {
     /// Packages beyond mmdebstrap's `minbase`.
     pub packages: &'static [&'static str],
     /// A shell script to run in it at the end, as root and with the network; it may install more.
-    pub script: String,
+    pub script: Cow<'static, str>,
 }
 
 /// One root filesystem for all roles: the services and the clients.
@@ -45,7 +46,10 @@ pub const STACK: Recipe = Recipe {
         // the ssh testbed proves itself over it
         "openssh-server",
     ],
-    script: String::new(),
+    // Debian switches it on, and nothing that is made from this has ssh's server as a service.
+    script: Cow::Borrowed(
+        "printf '[sshd]\\nenabled = false\\n' >/etc/fail2ban/jail.d/no-sshd.conf",
+    ),
 };
 
 /// A finished root filesystem in the cache.

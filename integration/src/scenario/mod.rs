@@ -32,6 +32,12 @@ pub struct Scenario {
 
 inventory::collect!(Scenario);
 
+/// The name of a scenario that waits more than it works: it is started before the others, which then
+/// fill its time.
+pub struct MostlyWaits(pub &'static str);
+
+inventory::collect!(MostlyWaits);
+
 /// All scenarios, by name.
 pub fn all() -> Vec<&'static Scenario> {
     let mut all: Vec<_> = inventory::iter::<Scenario>.into_iter().collect();
@@ -58,6 +64,13 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 }
 
 impl Scenario {
+    /// Whether it waits more than it works.
+    pub fn mostly_waits(&self) -> bool {
+        inventory::iter::<MostlyWaits>
+            .into_iter()
+            .any(|waits| waits.0 == self.name)
+    }
+
     /// Every capability this scenario needs: settings have to be there before the stack starts.
     pub fn all_needs(&self) -> Vec<Capability> {
         let mut needs = self.needs.to_vec();

@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tokio::time::timeout;
 
 use super::{Scenario, Stage};
-use crate::testbed::{Capability, Fault, Spec};
-use crate::testbeds::Choice;
+use crate::testbed::{Capability, Fault, Spec, Start};
+
+/// The longest that a step of a scenario may take: start, play, clean-up. Each has limits of its own on
+/// what it waits for; this one turns what hangs all the same (an engine that never answers) into an
+/// error.
+const STEP: Duration = Duration::from_secs(600);
 
 /// What came of a scenario.
 #[derive(Debug)]
@@ -39,18 +44,18 @@ impl Verdict {
 }
 
 /// Runs a scenario on a fresh testbed and cleans up after it.
-pub async fn run(scenario: &'static Scenario, choice: &Choice) -> Verdict {
-    verdict(scenario, choice, None).await
+pub async fn run(scenario: &'static Scenario, start: &dyn Start) -> Verdict {
+    verdict(scenario, start, None).await
 }
 
 /// Runs a scenario with a seeded fault; the verdict is good when the scenario fails in the words
 /// that the fault announces.
 pub async fn run_with_fault(
     scenario: &'static Scenario,
-    choice: &Choice,
+    start: &dyn Start,
     fault: &'static Fault,
 ) -> Verdict {
-    let mut verdict = verdict(scenario, choice, Some(fault)).await;
+    let mut verdict = verdict(scenario, start, Some(fault)).await;
     verdict.notes.clear();
     verdict.result = match verdict.result {
         Ok(()) => Err(anyhow::anyhow!(
@@ -77,13 +82,13 @@ pub async fn run_with_fault(
 
 async fn verdict(
     scenario: &'static Scenario,
-    choice: &Choice,
+    start: &dyn Start,
     fault: Option<&'static Fault>,
 ) -> Verdict {
     let started = Instant::now();
     let mut ran_on = String::new();
     let mut notes = Vec::new();
-    let result = play(scenario, choice, fault, &mut ran_on, &mut notes).await;
+    let result = play(scenario, start, fault, &mut ran_on, &mut notes).await;
     Verdict {
         scenario: scenario.name,
         fault: fault.map(|fault| fault.name),
@@ -97,21 +102,20 @@ async fn verdict(
 
 async fn play(
     scenario: &'static Scenario,
-    choice: &Choice,
+    start: &dyn Start,
     fault: Option<&Fault>,
     ran_on: &mut String,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    let spec = prepare(scenario, choice, fault)?;
-    let testbed = choice
-        .start(spec)
+    let spec = prepare(scenario, start, fault)?;
+    let testbed = limit(start.start(spec))
         .await
         .context("the testbed did not start")?;
     *ran_on = format!("{}, {}", testbed.name(), testbed.fmd_server());
     let stage = Stage::new(testbed);
     let lacks = scenario.lacks(stage.testbed());
     let result = if lacks.is_empty() {
-        (scenario.run)(&stage).await
+        limit((scenario.run)(&stage)).await
     } else {
         let lacks: Vec<_> = lacks.into_iter().map(Capability::describe).collect();
         Err(anyhow::anyhow!(
@@ -121,12 +125,18 @@ async fn play(
         ))
     };
     *notes = stage.notes();
-    let stopped = stage.testbed().stop().await.context("cleaning up");
+    let stopped = limit(stage.testbed().stop()).await.context("cleaning up");
     result.and(stopped)
 }
 
-fn prepare(scenario: &Scenario, choice: &Choice, fault: Option<&Fault>) -> Result<Spec> {
-    let mut spec = choice.spec(scenario.name)?;
+async fn limit<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(STEP, step)
+        .await
+        .with_context(|| format!("it hangs: given up after {} s", STEP.as_secs()))?
+}
+
+fn prepare(scenario: &Scenario, start: &dyn Start, fault: Option<&Fault>) -> Result<Spec> {
+    let mut spec = start.spec(scenario.name)?;
     for (path, content) in scenario.settings {
         spec.files.insert(path, content.as_bytes());
     }

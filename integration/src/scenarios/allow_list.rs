@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, login, prove_banned, prove_not_banned, wait_for};
+use crate::stack::{
+    JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, login, prove_banned, prove_not_banned,
+    wait_for,
+};
 use crate::testbed::{Break, Fault, Service};
 
 const FILE: &str = "/etc/fmd-stack/allow-list";
@@ -34,29 +37,40 @@ async fn run(stage: &Stage) -> Result<()> {
     registrar.register("bob").await?;
     registrar.register("carol").await?;
     let owner = stage.person("owner").await?;
-    guess_until_cut(&owner, MAXRETRY, |_| "alice".to_owned()).await.context("before")?;
+    guess_until_cut(&owner, MAXRETRY, |_| "alice".to_owned())
+        .await
+        .context("before")?;
     prove_banned(stage, &owner, JAIL).await?;
     let node = stage.testbed().service_node(Service::Fail2ban);
-    let list = format!("# home\nnot an address\n{} # the owner's\n", owner.address());
+    let list = format!(
+        "# home\nnot an address\n{} # the owner's\n",
+        owner.address()
+    );
     node.write(FILE, list.as_bytes(), 0o644).await?;
     wait_for("the owner freed by the allow list", PATIENCE, async || {
         Ok(prove_not_banned(stage, &owner).await.ok())
     })
     .await?;
     mistype(stage, &owner).await?;
-    prove_not_banned(stage, &owner).await.context("on the allow list")
+    prove_not_banned(stage, &owner)
+        .await
+        .context("on the allow list")
 }
 
 /// A second series of wrong passwords, waited for until fail2ban has read the last of them.
 async fn mistype(stage: &Stage, owner: &Person) -> Result<()> {
     let before = failures(stage, owner).await?;
     let mut sent = 0;
-    wait_for("the owner's wrong passwords in FMD Server's log", PATIENCE, async || {
-        if sent < MAXRETRY && owner.ask(login("bob", "wrong")).await?.status() == Some(403) {
-            sent += 1;
-        }
-        Ok((failures(stage, owner).await? >= before + MAXRETRY).then_some(()))
-    })
+    wait_for(
+        "the owner's wrong passwords in FMD Server's log",
+        PATIENCE,
+        async || {
+            if sent < MAXRETRY && owner.ask(login("bob", "wrong")).await?.status() == Some(403) {
+                sent += 1;
+            }
+            Ok((failures(stage, owner).await? >= before + MAXRETRY).then_some(()))
+        },
+    )
     .await?;
     // Whoever fails after the owner is banned after him, if he were.
     let attacker = stage.person("attacker").await?;
@@ -67,5 +81,8 @@ async fn mistype(stage: &Stage, owner: &Person) -> Result<()> {
 async fn failures(stage: &Stage, owner: &Person) -> Result<usize> {
     let lines = stage.journal().messages("fmd-server").await?;
     let address = format!("\"{}\"", owner.address());
-    Ok(lines.iter().filter(|l| l.contains("failed login attempt") && l.contains(&address)).count())
+    Ok(lines
+        .iter()
+        .filter(|l| l.contains("failed login attempt") && l.contains(&address))
+        .count())
 }

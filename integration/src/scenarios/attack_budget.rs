@@ -26,13 +26,31 @@ inventory::submit! {
         run: |stage| Box::pin(run(stage)),
         faults: &[
             Fault {
-                name: "logins-not-limited",
+                name: "guesses-not-limited",
                 breaks: Break::Replace {
                     file: "etc/nginx/fmd-stack/server.conf",
-                    find: "limit_req zone=fmd_login    burst=4 nodelay;",
+                    find: "limit_req zone=fmd_guess burst=4 nodelay;",
                     with: "",
                 },
                 noticed_as: "guesses answered",
+            },
+            Fault {
+                name: "each-door-limited-by-itself",
+                breaks: Break::Replace {
+                    file: "etc/nginx/fmd-stack/http.conf",
+                    find: "limit_req_zone $fmd_guess_key zone",
+                    with: "limit_req_zone $fmd_guess_key$fmd_door zone",
+                },
+                noticed_as: "doors-in-turn",
+            },
+            Fault {
+                name: "tokens-not-limited",
+                breaks: Break::Replace {
+                    file: "etc/nginx/fmd-stack/server.conf",
+                    find: "limit_req zone=fmd_api   burst=600 delay=14;",
+                    with: "",
+                },
+                noticed_as: "access-token",
             },
             Fault {
                 name: "answers-under-way-arrive",
@@ -53,7 +71,9 @@ async fn run(stage: &Stage) -> Result<()> {
         owner.register(&format!("account{number}")).await?;
     }
     for door in DOORS {
-        attack(stage, door).await.with_context(|| door.name.to_owned())?;
+        attack(stage, door)
+            .await
+            .with_context(|| door.name.to_owned())?;
     }
     Ok(())
 }
@@ -69,8 +89,15 @@ async fn attack(stage: &Stage, door: &Door) -> Result<()> {
         .filter_map(|attempt| attempt.outcome.status())
         .filter(|status| *status != TOO_FAST)
         .count();
-    stage.note(format!("{}: {answered} of {} guesses answered", door.name, attempts.len()));
+    stage.note(format!(
+        "{}: {answered} of {} guesses answered",
+        door.name,
+        attempts.len()
+    ));
     let budget = door.maxretry + 1;
-    ensure!(answered <= budget, "{answered} guesses answered, {budget} allowed");
+    ensure!(
+        answered <= budget,
+        "{answered} guesses answered, {budget} allowed"
+    );
     prove_banned(stage, &attacker, door.jail).await.map(drop)
 }

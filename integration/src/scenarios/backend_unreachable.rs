@@ -58,10 +58,16 @@ async fn run(stage: &Stage) -> Result<()> {
     for &address in &nginx {
         let open = stranger.scan(address).await?;
         check_ports(stage, address, &open)?;
-        ensure!(open.contains(&80), "{address}: not even nginx can be reached");
+        ensure!(
+            open.contains(&80),
+            "{address}: not even nginx can be reached"
+        );
     }
     let fmd_server = testbed.service_node(Service::FmdServer).addresses().all();
-    for address in fmd_server.into_iter().filter(|address| !nginx.contains(address)) {
+    for address in fmd_server
+        .into_iter()
+        .filter(|address| !nginx.contains(address))
+    {
         check_ports(stage, address, &stranger.scan(address).await?)?;
     }
     push(stage, facing).await.context("the wake-up push")
@@ -71,12 +77,15 @@ fn check_ports(stage: &Stage, address: IpAddr, open: &[u16]) -> Result<()> {
     let beside = stage.testbed().ports_beside();
     let public = |port: &&u16| PUBLIC.contains(port) || beside.contains(port);
     let private: Vec<_> = open.iter().filter(|port| !public(port)).collect();
-    ensure!(private.is_empty(), "{address} has open ports beside nginx's: {private:?}");
+    ensure!(
+        private.is_empty(),
+        "{address} has open ports beside nginx's: {private:?}"
+    );
     Ok(())
 }
 
 /// The owner's phone registers a push endpoint; a command from the web page must reach it.
-async fn push(stage: &Stage, facing: IpAddr) -> Result<()> {
+pub(super) async fn push(stage: &Stage, facing: IpAddr) -> Result<()> {
     let owner = stage.person("owner").await?;
     let endpoint = stage.person("stranger").await?;
     owner.register("alice").await?;

@@ -1,6 +1,6 @@
 //! Somebody who mistypes a password.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{JAIL, MAXRETRY, PATIENCE, prove_not_banned, wait_for};
@@ -20,7 +20,7 @@ inventory::submit! {
                 file: "etc/fail2ban/jail.d/zz-fault.local",
                 content: "[fmd-server]\nmaxretry = 3\n",
             },
-            noticed_as: "connection refused",
+            noticed_as: "below the threshold",
         }],
     }
 }
@@ -32,7 +32,10 @@ async fn run(stage: &Stage) -> Result<()> {
     // On a deployment others have failed before.
     let before = stage.fail2ban().status(JAIL).await?.total_failed;
     for _ in 1..MAXRETRY {
-        owner.guess_wrong("alice").await?;
+        owner
+            .guess_wrong("alice")
+            .await
+            .context("below the threshold")?;
     }
     // All of them must have been counted before their number can be too low for a ban.
     let failures = u32::try_from(MAXRETRY - 1)?;
@@ -41,7 +44,7 @@ async fn run(stage: &Stage) -> Result<()> {
         Ok((status.total_failed >= before + failures).then_some(()))
     })
     .await?;
-    owner.log_in("alice").await?;
+    owner.log_in("alice").await.context("below the threshold")?;
     let status = stage.fail2ban().status(JAIL).await?;
     ensure!(
         status.total_failed == before + failures,

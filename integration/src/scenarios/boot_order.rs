@@ -4,34 +4,61 @@ use anyhow::{Context, Result, ensure};
 
 use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, prove_banned, wait_for};
+use crate::stack::{
+    JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, prove_banned, wait_for, while_knocking,
+};
 use crate::testbed::{Action, Break, Capability, Command, Fault, Service};
 
 inventory::submit! {
     Scenario {
         name: "boot-order",
-        proves: "at boot nginx opens after fail2ban; in any other order all find each other too",
+        proves: "at boot nginx opens when bans are in force; in any other order all find each other too",
         settings: &[],
         needs: &[Capability::Init, Capability::ServiceControl],
-        clients: 3,
+        clients: 4,
         run: |stage| Box::pin(run(stage)),
-        faults: &[Fault {
-            name: "nginx-does-not-wait",
-            breaks: Break::Replace {
-                file: "etc/systemd/system/nginx.service.d/fmd-stack.conf",
-                find: "After=fail2ban.service",
-                with: "Before=fail2ban.service",
+        faults: &[
+            Fault {
+                name: "nginx-does-not-wait",
+                breaks: Break::Replace {
+                    file: "etc/systemd/system/nginx.service.d/fmd-stack.conf",
+                    find: "After=fail2ban.service",
+                    with: "Before=fail2ban.service",
+                },
+                noticed_as: "before fail2ban had started",
             },
-            noticed_as: "before fail2ban had started",
-        }],
+            Fault {
+                name: "fail2ban-starts-too-soon",
+                breaks: Break::Replace {
+                    file: "etc/systemd/system/fail2ban.service.d/fmd-stack.conf",
+                    find: "ExecStartPost=-/usr/lib/fmd-stack/await-bans",
+                    with: "",
+                },
+                noticed_as: "before its bans were in force",
+            },
+        ],
     }
 }
 
 async fn run(stage: &Stage) -> Result<()> {
     let owner = stage.person("owner").await?;
     owner.register("alice").await?;
-    stage.testbed().reboot().await?;
+    attacked(stage, "banned").await?;
+    let banned = stage.person("banned").await?;
+    let (rebooted, knocks) = while_knocking(&banned, stage.testbed().reboot()).await?;
+    rebooted?;
     booted_in_order(stage).await?;
+    let served = knocks
+        .iter()
+        .flat_map(|knock| knock.outcome.status())
+        .count();
+    ensure!(
+        served == 0,
+        "nginx answered a banned address {served} times before its bans were in force"
+    );
+    prove_banned(stage, &banned, JAIL)
+        .await
+        .context("the earlier ban after a boot")?;
     attacked(stage, "after-boot")
         .await
         .context("after a boot")?;

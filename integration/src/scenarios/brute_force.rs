@@ -47,15 +47,22 @@ pub(super) async fn attack(stage: &Stage, attacker: &Person, account: &str) -> R
     requests.extend(vec![login(account, "wrong"); MAXRETRY]);
     requests.extend([knock, kept()]);
     let attempts = attacker.send(attacker.requests(requests)).await?;
-    let (kept, rest): (Vec<_>, Vec<_>) =
-        attempts.into_iter().partition(|attempt| [0, MAXRETRY + 2].contains(&attempt.request));
+    let (kept, rest): (Vec<_>, Vec<_>) = attempts
+        .into_iter()
+        .partition(|attempt| [0, MAXRETRY + 2].contains(&attempt.request));
     let cut = Cut::from_attempts(attacker, MAXRETRY + 1, rest)?;
     for guess in &cut.guesses {
         let outcome = &guess.outcome;
-        ensure!(outcome.status() == Some(403), "a wrong password was answered with {outcome}");
+        ensure!(
+            outcome.status() == Some(403),
+            "a wrong password was answered with {outcome}"
+        );
     }
     let delay = cut.delay().as_secs_f64();
-    stage.note(format!("{}, {delay:.2} s after the last failure", cut.cut.outcome));
+    stage.note(format!(
+        "{}, {delay:.2} s after the last failure",
+        cut.cut.outcome
+    ));
     check_kept(stage, &kept)?;
     prove_banned(stage, attacker, JAIL).await.map(drop)
 }
@@ -65,10 +72,17 @@ fn check_kept(stage: &Stage, kept: &[Attempt]) -> Result<()> {
     let [before, after] = kept else {
         anyhow::bail!("{} answers on the kept connection instead of 2", kept.len());
     };
-    ensure!(before.outcome.status() == Some(200), "before the ban: {}", before.outcome);
+    ensure!(
+        before.outcome.status() == Some(200),
+        "before the ban: {}",
+        before.outcome
+    );
     // A refused connection would mean that the kept one had been given up already.
     let cut = matches!(after.outcome, Outcome::TimedOut | Outcome::Closed);
     ensure!(cut, "an open connection after the ban: {}", after.outcome);
-    stage.note(format!("an open keep-alive connection was cut: {}", after.outcome));
+    stage.note(format!(
+        "an open keep-alive connection was cut: {}",
+        after.outcome
+    ));
     Ok(())
 }

@@ -44,7 +44,9 @@ async fn run(stage: &Stage) -> Result<()> {
         owner.register(&format!("account{number}")).await?;
     }
     for door in DOORS {
-        attack(stage, door).await.with_context(|| door.name.to_owned())?;
+        attack(stage, door)
+            .await
+            .with_context(|| door.name.to_owned())?;
     }
     Ok(())
 }
@@ -53,6 +55,10 @@ async fn attack(stage: &Stage, door: &Door) -> Result<()> {
     let attacker = stage.person(door.name).await?;
     let guesses = (0..door.maxretry).map(door.guess).collect();
     let cut = knock_until_cut(&attacker, guesses).await?;
-    stage.note(format!("{}: cut {:.2} s after the last guess", door.name, cut.delay().as_secs_f64()));
+    stage.note(format!(
+        "{}: cut {:.2} s after the last guess",
+        door.name,
+        cut.delay().as_secs_f64()
+    ));
     prove_banned(stage, &attacker, door.jail).await.map(drop)
 }

@@ -39,7 +39,10 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     let node = stage.testbed().service_node(Service::Fail2ban);
     let configuration = Command::new(["fail2ban-client", "-t"]);
-    node.run(configuration).await?.ok().context("the configuration of fail2ban")?;
+    node.run(configuration)
+        .await?
+        .ok()
+        .context("the configuration of fail2ban")?;
     let cases = cases();
     for case in &cases {
         check(stage, case).await.with_context(|| case.clone())?;
@@ -50,16 +53,25 @@ async fn run(stage: &Stage) -> Result<()> {
 
 /// The folders of all cases, as `FILTER/CASE`.
 fn cases() -> BTreeSet<String> {
-    Cases::iter().filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())).collect()
+    Cases::iter()
+        .filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned()))
+        .collect()
 }
 
 async fn check(stage: &Stage, case: &str) -> Result<()> {
-    let (name, _) = case.split_once('/').context("a case outside a filter's folder")?;
+    let (name, _) = case
+        .split_once('/')
+        .context("a case outside a filter's folder")?;
     let options = match Cases::get(&format!("{case}/options")) {
         Some(_) => format!("[{}]", text(case, "options")?.trim()),
         None => String::new(),
     };
-    let found = addresses(stage, &format!("{name}{options}"), &text(case, "journal.log")?).await?;
+    let found = addresses(
+        stage,
+        &format!("{name}{options}"),
+        &text(case, "journal.log")?,
+    )
+    .await?;
     let expected: Vec<String> = text(case, "expected")?.lines().map(str::to_owned).collect();
     ensure!(found == expected, "found {found:?}, expected {expected:?}");
     Ok(())
@@ -75,7 +87,11 @@ pub(super) async fn addresses(stage: &Stage, filter: &str, lines: &str) -> Resul
     let script = r#"log=$(mktemp); trap 'rm "$log"' EXIT; cat >"$log"
         fail2ban-regex --usedns no --out id "$log" "$1""#;
     let command = Command::shell(script, &[filter]).stdin(lines);
-    let output = stage.testbed().service_node(Service::Fail2ban).run(command).await?;
+    let output = stage
+        .testbed()
+        .service_node(Service::Fail2ban)
+        .run(command)
+        .await?;
     // Its status says whether anything was found; errors are told in words.
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(said.trim().is_empty(), "fail2ban-regex: {said}");

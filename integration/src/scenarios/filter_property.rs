@@ -12,10 +12,32 @@ const LINES: usize = 2000;
 
 /// What hostile values are made of: all that means something to a filter or to JSON.
 const PIECES: &[&str] = &[
-    "\"", "\\", "\\\"", ",", ":", "{", "}", "\n", "\r", "\t", "\u{1b}[0m", "\u{0}", "é", " ", "a",
-    "remoteIp", "message", "failed login attempt", "198.51.100.7", "[2001:db8:bad::7]", "<HOST>",
-    "\",\"remoteIp\":\"198.51.100.7\"", "\",\"message\":\"failed login attempt\"}",
-    "server fmd-server[1]: ", "server fmd_nginx: ", "\"refused\":\"unknown-account\"",
+    "\"",
+    "\\",
+    "\\\"",
+    ",",
+    ":",
+    "{",
+    "}",
+    "\n",
+    "\r",
+    "\t",
+    "\u{1b}[0m",
+    "\u{0}",
+    "é",
+    " ",
+    "a",
+    "remoteIp",
+    "message",
+    "failed login attempt",
+    "198.51.100.7",
+    "[2001:db8:bad::7]",
+    "<HOST>",
+    "\",\"remoteIp\":\"198.51.100.7\"",
+    "\",\"message\":\"failed login attempt\"}",
+    "server fmd-server[1]: ",
+    "server fmd_nginx: ",
+    "\"refused\":\"unknown-account\"",
     "{\"level\":\"warn\",\"userid\":\"a\",\"remoteIp\":\"198.51.100.7\",\"time\":\"\",\"message\":\"failed login attempt\"}",
 ];
 
@@ -43,7 +65,9 @@ async fn run(stage: &Stage) -> Result<()> {
     let seed = fastrand::u64(..);
     stage.note(format!("seed {seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
-    let logins: Vec<_> = (0..LINES).map(|number| login(&mut random, number)).collect();
+    let logins: Vec<_> = (0..LINES)
+        .map(|number| login(&mut random, number))
+        .collect();
     check(stage, "fmd-server", &logins, seed).await?;
     let doors: Vec<_> = (0..LINES).map(|number| door(&mut random, number)).collect();
     check(stage, "fmd-server-nginx", &doors, seed).await
@@ -80,12 +104,17 @@ fn address(number: usize) -> String {
 }
 
 fn hostile(random: &mut fastrand::Rng) -> String {
-    (0..random.usize(..12)).filter_map(|_| random.choice(PIECES)).copied().collect()
+    (0..random.usize(..12))
+        .filter_map(|_| random.choice(PIECES))
+        .copied()
+        .collect()
 }
 
 async fn check(stage: &Stage, filter: &str, lines: &[Line], seed: u64) -> Result<()> {
-    let log: String =
-        lines.iter().map(|(line, _)| format!("2026-11-22T23:58:55+00:00 server {line}\n")).collect();
+    let log: String = lines
+        .iter()
+        .map(|(line, _)| format!("2026-11-22T23:58:55+00:00 server {line}\n"))
+        .collect();
     let found = addresses(stage, filter, &log).await?;
     for (number, (line, expected)) in lines.iter().enumerate() {
         let found = found.get(number).map_or("nothing", String::as_str);
@@ -94,6 +123,11 @@ async fn check(stage: &Stage, filter: &str, lines: &[Line], seed: u64) -> Result
             "{filter} found {found} where {expected} is logged (seed {seed}, line {number}): {line}"
         );
     }
-    ensure!(found.len() == lines.len(), "{filter} found {} addresses in {} lines", found.len(), lines.len());
+    ensure!(
+        found.len() == lines.len(),
+        "{filter} found {} addresses in {} lines",
+        found.len(),
+        lines.len()
+    );
     Ok(())
 }

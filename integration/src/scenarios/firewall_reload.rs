@@ -18,10 +18,18 @@ inventory::submit! {
         run: |stage| Box::pin(run(stage)),
         faults: &[Fault {
             name: "fail2ban-is-not-told",
-            breaks: Break::Write {
-                file: "etc/systemd/system/nftables.service.d/fmd-stack.conf",
-                content: "[Service]\n",
-            },
+            breaks: Break::All(&[
+                Break::Write {
+                    file: "etc/systemd/system/nftables.service.d/fmd-stack.conf",
+                    content: "[Service]\n",
+                },
+                // Nor does it look by itself before the scenario's patience ends.
+                Break::Replace {
+                    file: "etc/fail2ban/jail.d/fmd-server.conf",
+                    find: "hook=\"%(fmd_hook)s\"]",
+                    with: "hook=\"%(fmd_hook)s\", look=\"3600\"]",
+                },
+            ]),
             noticed_as: "nftables reload",
         }],
     }

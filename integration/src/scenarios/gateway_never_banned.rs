@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, Person, login, prove_banned, wait_for};
+use crate::stack::{
+    JAIL, MAXRETRY, PATIENCE, Person, login, prove_banned, prove_not_listed, wait_for,
+};
 use crate::testbed::{Break, Capability, Fault, Way};
 
 inventory::submit! {
@@ -50,15 +52,18 @@ async fn run(stage: &Stage) -> Result<()> {
         stage.note("this engine does not hide its clients' addresses");
         return prove_banned(stage, &attacker, JAIL).await.map(drop);
     }
-    stage.note(format!("this engine hides its clients behind {seen}: nobody is banned for it"));
+    stage.note(format!(
+        "this engine hides its clients behind {seen}: nobody is banned for it"
+    ));
     check_read_past(stage, &owner).await?;
-    let fail2ban = stage.fail2ban();
-    for jail in fail2ban.jails().await? {
-        ensure!(!fail2ban.status(&jail).await?.bans(seen), "the gateway {seen} stands in the ban list of jail {jail}");
-    }
-    ensure!(!stage.firewall().bans(seen).await?, "the gateway {seen} stands in a set of the firewall");
+    prove_not_listed(stage, &[seen])
+        .await
+        .context("the gateway")?;
     let page = attacker.ask(Request::new("GET", "/")).await?;
-    ensure!(page.status() == Some(200), "whoever comes by the gateway {seen} is not served: {page}");
+    ensure!(
+        page.status() == Some(200),
+        "whoever comes by the gateway {seen} is not served: {page}"
+    );
     let told = warned(stage, seen).await?;
     stage.note(format!("the operator is told: {told}"));
     Ok(())
@@ -67,28 +72,43 @@ async fn run(stage: &Stage) -> Result<()> {
 /// The address by which the attacker stands in FMD Server's log.
 async fn seen_as(stage: &Stage) -> Result<IpAddr> {
     let lines = stage.journal().messages("fmd-server").await?;
-    let failure = lines.iter().rfind(|line| line.contains("failed login attempt"));
+    let failure = lines
+        .iter()
+        .rfind(|line| line.contains("failed login attempt"));
     let failure = failure.context("FMD Server logged no failed login attempt")?;
-    let line: serde_json::Value = serde_json::from_str(failure).context("reading FMD Server's log")?;
-    let address = line["remoteIp"].as_str().context("no remoteIp in FMD Server's log")?;
-    address.parse().with_context(|| format!("remoteIp {address:?}"))
+    let line: serde_json::Value =
+        serde_json::from_str(failure).context("reading FMD Server's log")?;
+    let address = line["remoteIp"]
+        .as_str()
+        .context("no remoteIp in FMD Server's log")?;
+    address
+        .parse()
+        .with_context(|| format!("remoteIp {address:?}"))
 }
 
 /// Waits until fail2ban has counted a failure that came after all of the attacker's.
 async fn check_read_past(stage: &Stage, owner: &Person) -> Result<()> {
     let before = stage.fail2ban().status(JAIL).await?.total_failed;
     owner.guess_wrong("alice").await?;
-    wait_for("a later failure in the jail's count", PATIENCE, async || {
-        Ok((stage.fail2ban().status(JAIL).await?.total_failed > before).then_some(()))
-    })
+    wait_for(
+        "a later failure in the jail's count",
+        PATIENCE,
+        async || Ok((stage.fail2ban().status(JAIL).await?.total_failed > before).then_some(())),
+    )
     .await
 }
 
 /// What the journal says to the operator.
 async fn warned(stage: &Stage, gateway: IpAddr) -> Result<String> {
-    wait_for("a warning for the operator in the journal", PATIENCE, async || {
-        let lines = stage.journal().messages("fmd-stack").await?;
-        Ok(lines.into_iter().find(|line| line.contains(&gateway.to_string()) && line.contains("nobody is banned")))
-    })
+    wait_for(
+        "a warning for the operator in the journal",
+        PATIENCE,
+        async || {
+            let lines = stage.journal().messages("fmd-stack").await?;
+            Ok(lines.into_iter().find(|line| {
+                line.contains(&gateway.to_string()) && line.contains("nobody is banned")
+            }))
+        },
+    )
     .await
 }

@@ -64,14 +64,19 @@ async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// Gives the attacker's node one more address of its /64.
-async fn take_address(attacker: &Person, number: usize) -> Result<Ipv6Addr> {
-    let IpAddr::V6(own) = attacker.address() else { bail!("the attacker does not speak IPv6") };
+pub(super) async fn take_address(attacker: &Person, number: usize) -> Result<Ipv6Addr> {
+    let IpAddr::V6(own) = attacker.address() else {
+        bail!("the attacker does not speak IPv6")
+    };
     let mut groups = own.segments();
     groups[4] = 0xbad;
     groups[7] = u16::try_from(number)?;
     let address = Ipv6Addr::from(groups);
     let change = |script| Command::shell(script, &[&address.to_string(), &own.to_string()]);
-    attacker.node().at_end(&format!("address {address}"), change(REMOVE)).await?;
+    attacker
+        .node()
+        .at_end(&format!("address {address}"), change(REMOVE))
+        .await?;
     attacker.node().run(change(ADD)).await?.ok()?;
     Ok(address)
 }

@@ -45,7 +45,10 @@ async fn run(stage: &Stage) -> Result<()> {
     let attacker = stage.person("attacker").await?;
     let node = stage.testbed().service_node(Service::Journal);
     let flood = Command::shell(FLOOD, &[&LINES.to_string()]);
-    node.run(flood).await?.ok().context("flooding the journal")?;
+    node.run(flood)
+        .await?
+        .ok()
+        .context("flooding the journal")?;
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
     prove_banned(stage, &attacker, JAIL).await.map(drop)
 }

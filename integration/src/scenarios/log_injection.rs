@@ -43,7 +43,9 @@ async fn run(stage: &Stage) -> Result<()> {
     let victim = stage.person("victim").await?;
     let failure = Failure::of(&victim);
     let attacker = stage.person("attacker").await?;
-    attacker.send(attacker.requests(vec![failure.in_headers(); MAXRETRY])).await?;
+    attacker
+        .send(attacker.requests(vec![failure.in_headers(); MAXRETRY]))
+        .await?;
     wait_for("the failures in the jail's count", PATIENCE, async || {
         let failed = stage.fail2ban().status(JAIL).await?.total_failed;
         Ok((failed >= u32::try_from(MAXRETRY)?).then_some(()))
@@ -69,7 +71,10 @@ impl Failure {
         let tail = format!(
             "\",\"remoteIp\":\"{address}\",\"time\":\"\",\"message\":\"failed login attempt"
         );
-        Self { line: format!("{{\"level\":\"warn\",\"userid\":\"alice{tail}\"}}"), tail }
+        Self {
+            line: format!("{{\"level\":\"warn\",\"userid\":\"alice{tail}\"}}"),
+            tail,
+        }
     }
 
     /// A wrong password with the failure in its headers.
@@ -88,7 +93,10 @@ impl Failure {
         vec![
             login(&self.tail, "wrong"),
             login(&broken, &broken),
-            Request { body: Some(self.line.clone()), ..login("", "") },
+            Request {
+                body: Some(self.line.clone()),
+                ..login("", "")
+            },
             salt(&broken),
             salt(&self.line),
             salt(&self.tail),

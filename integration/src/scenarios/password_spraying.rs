@@ -38,7 +38,10 @@ async fn run(stage: &Stage) -> Result<()> {
     let attacker = stage.person("attacker").await?;
     let cut = guess_until_cut(&attacker, MAXRETRY, account).await?;
     let delay = cut.delay().as_secs_f64();
-    stage.note(format!("{} accounts; {}, {delay:.2} s after the last failure", MAXRETRY, cut.cut.outcome));
+    stage.note(format!(
+        "{} accounts; {}, {delay:.2} s after the last failure",
+        MAXRETRY, cut.cut.outcome
+    ));
     prove_banned(stage, &attacker, JAIL).await.map(drop)
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, guess_until_cut, prove_banned};
+use crate::stack::{JAIL, MAXRETRY, guess_until_cut, prove_banned, prove_not_listed};
 use crate::testbed::{Break, Fault};
 
 inventory::submit! {
@@ -37,17 +37,7 @@ async fn run(stage: &Stage) -> Result<()> {
     check_log(stage, owner.address()).await?;
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
     prove_banned(stage, &attacker, JAIL).await?;
-    let fail2ban = stage.fail2ban();
-    for jail in fail2ban.jails().await? {
-        let status = fail2ban.status(&jail).await?;
-        for address in infrastructure(stage) {
-            ensure!(!status.bans(address), "{address} stands in the ban list of jail {jail}");
-        }
-    }
-    for address in infrastructure(stage) {
-        ensure!(!stage.firewall().bans(address).await?, "{address} stands in a set of the firewall");
-    }
-    Ok(())
+    prove_not_listed(stage, &infrastructure(stage)).await
 }
 
 async fn check_log(stage: &Stage, client: IpAddr) -> Result<()> {
@@ -57,13 +47,20 @@ async fn check_log(stage: &Stage, client: IpAddr) -> Result<()> {
         .rfind(|line| line.contains("failed login attempt"))
         .context("FMD Server logged no failed login attempt to the journal")?;
     let expected = format!("\"remoteIp\":\"{client}\"");
-    ensure!(failure.contains(&expected), "FMD Server logged {failure}, not the client's address {client}");
+    ensure!(
+        failure.contains(&expected),
+        "FMD Server logged {failure}, not the client's address {client}"
+    );
     Ok(())
 }
 
 /// Addresses that belong to the stack itself.
 fn infrastructure(stage: &Stage) -> Vec<IpAddr> {
     let mut all = stage.testbed().server().addresses().all();
-    all.extend(["127.0.0.1", "::1"].iter().filter_map(|text| text.parse::<IpAddr>().ok()));
+    all.extend(
+        ["127.0.0.1", "::1"]
+            .iter()
+            .filter_map(|text| text.parse::<IpAddr>().ok()),
+    );
     all
 }

@@ -34,10 +34,23 @@ async fn run(stage: &Stage) -> Result<()> {
     stage.person("owner").await?.register("alice").await?;
     let attacker = Person::outside(stage.testbed(), "attacker", Way::Routed).await?;
     let cut = guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
-    ensure!(cut.answered() == MAXRETRY, "only {} of {MAXRETRY} guesses were answered", cut.answered());
+    ensure!(
+        cut.answered() == MAXRETRY,
+        "only {} of {MAXRETRY} guesses were answered",
+        cut.answered()
+    );
     prove_banned(stage, &attacker, JAIL).await?;
     let delay = cut.delay().as_secs_f64();
-    stage.note(format!("{} to {}: {}, {delay:.2} s after the last failure", attacker.address(), attacker.url(), cut.cut.outcome));
+    stage.note(format!(
+        "{} to {}: {}, {delay:.2} s after the last failure",
+        attacker.address(),
+        attacker.url(),
+        cut.cut.outcome
+    ));
     let bystander = Person::outside(stage.testbed(), "bystander", Way::Routed).await?;
-    bystander.log_in("alice").await.map(drop).context("somebody else through the same port")
+    bystander
+        .log_in("alice")
+        .await
+        .map(drop)
+        .context("somebody else through the same port")
 }

@@ -25,15 +25,17 @@ inventory::submit! {
         needs: &[],
         clients: 2,
         run: |stage| Box::pin(run(stage)),
-        faults: &[Fault {
-            name: "filter-matches-nothing",
-            breaks: Break::Replace {
-                file: "etc/fail2ban/filter.d/fmd-server.conf",
-                find: "failed login attempt",
-                with: "no such message",
+        faults: &[
+            Fault {
+                name: "filter-matches-nothing",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/filter.d/fmd-server.conf",
+                    find: "failed login attempt",
+                    with: "no such message",
+                },
+                noticed_as: "still get in",
             },
-            noticed_as: "still get in",
-        }],
+        ],
     }
 }
 
@@ -48,18 +50,26 @@ async fn run(stage: &Stage) -> Result<()> {
         opening: streams(),
         then: Vec::new(),
         every_ms: 1000,
-        for_ms: 3000,
+        // Each ends when nginx has had enough of it; an emulated machine needs seconds for 16.
+        for_ms: 20_000,
     };
     let (resets, served) = tokio::join!(attacker.drip(raw), async {
-        for _ in 0..5 {
+        // With the registration no more than nginx lets through at once.
+        for _ in 0..MAXRETRY - 1 {
             bystander.log_in("alice").await.context("the bystander")?;
         }
         anyhow::Ok(())
     });
     let resets = resets?;
     served?;
-    let answered = resets.iter().filter(|connection| connection.received > 0).count();
-    anyhow::ensure!(answered == CONNECTIONS, "only {answered} connections spoke HTTP/2");
+    let answered = resets
+        .iter()
+        .filter(|connection| connection.received > 0)
+        .count();
+    anyhow::ensure!(
+        answered == CONNECTIONS,
+        "only {answered} connections spoke HTTP/2"
+    );
     let ended = resets.iter().filter(|connection| connection.closed).count();
     stage.note(format!("nginx ended {ended} of {CONNECTIONS} connections"));
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
@@ -83,7 +93,9 @@ fn streams() -> Vec<u8> {
 
 /// A frame of this type, with these flags, on this stream.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .unwrap_or_default()
+        .to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());
     bytes.extend(payload);

@@ -39,16 +39,29 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     stage.person("owner").await?.register("alice").await?;
     let attacker = stage.person("attacker").await?;
-    guess_on(&attacker, login("alice", "wrong")).await.context("the first time")?;
-    wait_for("the end of the first ban", PATIENCE + Duration::from_secs(FIRST_BAN), async || {
-        Ok((!stage.fail2ban().status(JAIL).await?.bans(attacker.address())).then_some(()))
-    })
+    guess_on(&attacker, login("alice", "wrong"))
+        .await
+        .context("the first time")?;
+    wait_for(
+        "the end of the first ban",
+        PATIENCE + Duration::from_secs(FIRST_BAN),
+        async || {
+            Ok((!stage
+                .fail2ban()
+                .status(JAIL)
+                .await?
+                .bans(attacker.address()))
+            .then_some(()))
+        },
+    )
     .await?;
     wait_for("service after the first ban", PATIENCE, async || {
         Ok(prove_not_banned(stage, &attacker).await.ok())
     })
     .await?;
-    guess_on(&attacker, login("nobody", "wrong")).await.context("the second time")?;
+    guess_on(&attacker, login("nobody", "wrong"))
+        .await
+        .context("the second time")?;
     let seconds = wait_for("the second ban's time", PATIENCE, async || {
         let seconds = ban_seconds(stage, &attacker).await?;
         // The observer thread adds to it a moment after the ban.
@@ -60,16 +73,30 @@ async fn run(stage: &Stage) -> Result<()> {
         Err(_) => ban_seconds(stage, &attacker).await?,
     };
     stage.note(format!("the second ban lasts {seconds} s"));
-    ensure!(seconds == 3600, "the second ban lasts {seconds} s, not six times 600 s");
+    ensure!(
+        seconds == 3600,
+        "the second ban lasts {seconds} s, not six times 600 s"
+    );
     Ok(())
 }
 
 /// How long the attacker's ban by nginx's jail lasts, as fail2ban tells it:
 /// `203.0.113.11 \t2026-11-23 02:00:00 + 3600 = 2026-11-23 03:00:00`.
 async fn ban_seconds(stage: &Stage, attacker: &Person) -> Result<u64> {
-    let text = stage.fail2ban().client(&["get", NGINX_JAIL, "banip", "--with-time"]).await?;
+    let text = stage
+        .fail2ban()
+        .client(&["get", NGINX_JAIL, "banip", "--with-time"])
+        .await?;
     let address = attacker.address().to_string();
-    let line = text.lines().find(|line| line.contains(&address)).unwrap_or_default();
-    let seconds = line.split(" + ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    seconds.and_then(|text| text.parse().ok()).with_context(|| format!("no ban time in {text:?}"))
+    let line = text
+        .lines()
+        .find(|line| line.contains(&address))
+        .unwrap_or_default();
+    let seconds = line
+        .split(" + ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    seconds
+        .and_then(|text| text.parse().ok())
+        .with_context(|| format!("no ban time in {text:?}"))
 }

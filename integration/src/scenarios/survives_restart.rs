@@ -40,10 +40,17 @@ async fn run(stage: &Stage) -> Result<()> {
     }
     stage.fail2ban().unban(JAIL, forgiven.address()).await?;
     prove_not_banned(stage, &forgiven).await?;
-    stage.testbed().control(Service::Fail2ban, Action::Restart).await?;
-    check(stage, &attacker, &forgiven).await.context("after a restart of fail2ban")?;
+    stage
+        .testbed()
+        .control(Service::Fail2ban, Action::Restart)
+        .await?;
+    check(stage, &attacker, &forgiven)
+        .await
+        .context("after a restart of fail2ban")?;
     stage.testbed().reboot().await?;
-    check(stage, &attacker, &forgiven).await.context("after a restart of everything")
+    check(stage, &attacker, &forgiven)
+        .await
+        .context("after a restart of everything")
 }
 
 async fn check(stage: &Stage, attacker: &Person, forgiven: &Person) -> Result<()> {

@@ -32,5 +32,7 @@ async fn run(stage: &Stage) -> Result<()> {
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
     prove_banned(stage, &attacker, JAIL).await?;
     stage.fail2ban().unban(JAIL, attacker.address()).await?;
-    prove_not_banned(stage, &attacker).await.context("after the unban")
+    prove_not_banned(stage, &attacker)
+        .await
+        .context("after the unban")
 }

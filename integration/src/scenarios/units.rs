@@ -1,7 +1,8 @@
 //! The units themselves, as systemd judges them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::backend_unreachable::push;
 use crate::scenario::{Scenario, Stage};
 use crate::testbed::{Break, Capability, Command, Fault};
 
@@ -11,10 +12,10 @@ const EXPOSURE: &str = "--threshold=15";
 inventory::submit! {
     Scenario {
         name: "units",
-        proves: "systemd-analyze finds nothing in the units, and FMD Server's exposure is at most 1.5",
+        proves: "systemd-analyze finds nothing in the units, FMD Server's exposure is at most 1.5, yet its push gets out",
         settings: &[],
         needs: &[Capability::Init],
-        clients: 0,
+        clients: 2,
         run: |stage| Box::pin(run(stage)),
         faults: &[
             Fault {
@@ -34,6 +35,15 @@ inventory::submit! {
                     with: "#CapabilityBoundingSet=",
                 },
                 noticed_as: "exposure",
+            },
+            Fault {
+                name: "sealed-sandbox",
+                breaks: Break::Replace {
+                    file: "etc/systemd/system/fmd-server.service",
+                    find: "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+                    with: "RestrictAddressFamilies=AF_UNIX",
+                },
+                noticed_as: "the wake-up push out of the sandbox",
             },
         ],
     }
@@ -71,5 +81,8 @@ async fn run(stage: &Stage) -> Result<()> {
     let verdict = text.lines().last().unwrap_or_default().to_owned();
     ensure!(security.success(), "exposure above 1.5: {verdict}");
     stage.note(verdict);
-    Ok(())
+    let facing = stage.testbed().facing_fmd_server("stranger").await?;
+    push(stage, facing)
+        .await
+        .context("the wake-up push out of the sandbox")
 }

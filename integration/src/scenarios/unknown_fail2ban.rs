@@ -34,10 +34,17 @@ inventory::submit! {
 
 async fn run(stage: &Stage) -> Result<()> {
     let log = stage.testbed().service_log(Service::Fail2ban).await?;
-    ensure!(log.contains("its own waits stay"), "no warning in fail2ban's log: {log}");
+    ensure!(
+        log.contains("its own waits stay"),
+        "no warning in fail2ban's log: {log}"
+    );
     stage.person("owner").await?.register("alice").await?;
     let attacker = stage.person("attacker").await?;
     let cut = guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
-    stage.note(format!("{}, {:.2} s after the last failure", cut.cut.outcome, cut.delay().as_secs_f64()));
+    stage.note(format!(
+        "{}, {:.2} s after the last failure",
+        cut.cut.outcome,
+        cut.delay().as_secs_f64()
+    ));
     prove_banned(stage, &attacker, JAIL).await.map(drop)
 }

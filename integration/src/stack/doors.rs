@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{JAIL, MAXRETRY, NGINX_JAIL, TOKEN_JAIL, TOKEN_MAXRETRY, login};
+use super::{JAIL, MAXRETRY, NGINX_JAIL, TOKEN_JAIL, TOKEN_MAXRETRY, login, on_server};
 use crate::client::Request;
 
 /// A registration token for stacks whose registration door is watched.
@@ -50,6 +50,24 @@ pub const DOORS: &[Door] = &[
         },
     },
     Door {
+        name: "unknown-account-by-salt-over-lines",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        guess: |number| Request {
+            body: Some(format!("{{\n\"IDT\":\"nobody{number}\"}}")),
+            ..Request::new("PUT", "/api/v1/salt")
+        },
+    },
+    Door {
+        name: "unknown-account-by-head-of-salt",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        // Its Content-Length tells what its body would.
+        guess: |number| {
+            Request::new("HEAD", "/api/v1/salt").json(&json!({ "IDT": format!("nobody{number}") }))
+        },
+    },
+    Door {
         name: "unknown-account-by-salt-v2",
         jail: NGINX_JAIL,
         maxretry: MAXRETRY,
@@ -82,12 +100,38 @@ pub const DOORS: &[Door] = &[
         },
     },
     Door {
+        name: "taken-name",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        guess: |number| {
+            let name = on_server(&format!("account{}", number % 5));
+            let body = json!({
+                "RegistrationToken": INVITATION,
+                "RequestedUsername": name,
+                "HashedPassword": "x",
+            });
+            Request::new("PUT", "/api/v1/device").json(&body)
+        },
+    },
+    Door {
         name: "login-of-api-v2",
         jail: NGINX_JAIL,
         maxretry: MAXRETRY,
         guess: |number| {
             let body = json!({ "username": format!("nobody{number}"), "passwordHash64": "x" });
             Request::new("POST", "/api/v2/account/login").json(&body)
+        },
+    },
+    Door {
+        name: "unknown-accounts-at-doors-in-turn",
+        jail: NGINX_JAIL,
+        maxretry: MAXRETRY,
+        guess: |number| {
+            let doors: Vec<_> = DOORS
+                .iter()
+                .filter(|door| door.name.starts_with("unknown-account-"))
+                .collect();
+            (doors[number % doors.len()].guess)(number)
         },
     },
     Door {

@@ -17,8 +17,11 @@ pub use doors::{DOORS, Door, INVITATION, PRIVATE_REGISTRATION};
 pub use fail2ban::{Fail2ban, JailStatus};
 pub use firewall::Firewall;
 pub use journal::Journal;
-pub use person::{Person, Session, login, mark_accounts, on_server, password_of};
-pub use proof::{Cut, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned};
+pub use person::{LOGIN_BACK, Person, Session, login, mark_accounts, on_server, password_of};
+pub use proof::{
+    Cut, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned,
+    prove_not_listed, wait_in_force, while_knocking,
+};
 
 /// The jail that reads FMD Server's own log.
 pub const JAIL: &str = "fmd-server";
@@ -41,7 +44,7 @@ pub const MAXRETRY: usize = 5;
 /// Nothing in the stack takes this long; a loaded machine may.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Distance between two looks at something that is waited for.
+/// Pause between two looks at something that is waited for, at the least.
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// Whether a ban list's entry (an address or a prefix) covers an address.
@@ -61,15 +64,16 @@ where
     F: AsyncFnMut() -> Result<Option<T>>,
 {
     let end = Instant::now() + within;
-    let mut ticks = tokio::time::interval(POLL);
     loop {
-        ticks.tick().await;
+        let asked = Instant::now();
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
         if Instant::now() >= end {
             bail!("{what}: not within {} s", within.as_secs());
         }
+        // As long as the question took: it must not keep an emulated machine from what is waited for.
+        tokio::time::sleep(POLL.max(asked.elapsed())).await;
     }
 }
 

@@ -13,8 +13,8 @@ use crate::client::{
 };
 use crate::testbed::{Addresses, Command, Node, Outsider, Testbed, Way};
 
-/// How long nginx takes to give a login back (etc/nginx/fmd-stack/http.conf: one a second).
-const LOGIN_BACK: Duration = Duration::from_secs(1);
+/// How long nginx takes to give a login back (etc/nginx/fmd-stack/http.conf: one in two seconds).
+pub const LOGIN_BACK: Duration = Duration::from_secs(2);
 
 /// Bans of a client are lifted before its accounts are removed; after Ctrl-C at the same time.
 const REMOVED_WITHIN: Duration = Duration::from_secs(25);

@@ -1,13 +1,15 @@
 //! What proves a ban: not the status alone, which lists addresses whose ban action failed, but the
 //! firewall's set and packets that stop.
 
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::person::login;
-use super::{Fail2ban, Firewall, JailStatus, MAXRETRY, PATIENCE, Person};
-use crate::client::{Attempt, Outcome, Request};
+use super::{JailStatus, MAXRETRY, PATIENCE, Person, covers};
+use crate::client::{Attempt, KNOCK, Outcome, Request};
 use crate::scenario::Stage;
 
 /// The web page: no door at which anybody guesses, so no limit slows these requests.
@@ -82,7 +84,7 @@ pub async fn guess_until_cut(
 pub async fn knock_until_cut(person: &Person, guesses: Vec<Request>) -> Result<Cut> {
     let count = guesses.len();
     let mut requests = guesses;
-    let knock = Request::new("GET", PAGE).until_refused(Duration::from_millis(10), PATIENCE);
+    let knock = Request::new("GET", KNOCK).until_refused(Duration::from_millis(10), PATIENCE);
     requests.push(knock);
     let attempts = person.send(person.requests(requests)).await?;
     Cut::from_attempts(person, count, attempts)
@@ -117,19 +119,45 @@ fn statuses(attempts: &[Attempt]) -> String {
     all.join(" ")
 }
 
+/// Waits for something while a person asks for the page all the time; also returns what came of that.
+pub async fn while_knocking<T>(
+    person: &Person,
+    wait: impl Future<Output = T>,
+) -> Result<(T, Vec<Attempt>)> {
+    let over = Cell::new(false);
+    let knock = async {
+        let mut seen = Vec::new();
+        while !over.get() {
+            let mut plan = person
+                .requests(vec![Request::new("GET", PAGE); 40])
+                .paced(Duration::from_millis(25));
+            plan.timeout_ms = 500;
+            seen.extend(person.send(plan).await?);
+        }
+        anyhow::Ok(seen)
+    };
+    let wait = async {
+        let done = wait.await;
+        over.set(true);
+        done
+    };
+    let (done, seen) = tokio::join!(wait, knock);
+    Ok((done, seen?))
+}
+
 /// Proves that a person is banned by a jail: listed, in the firewall's set, and cut off.
 pub async fn prove_banned(stage: &Stage, person: &Person, jail: &str) -> Result<JailStatus> {
     let address = person.address();
-    let status = stage
-        .fail2ban()
-        .wait_banned(jail, address, PATIENCE)
-        .await?;
-    super::wait_for(
-        &format!("{address} in a set of the firewall"),
-        PATIENCE,
-        async || Ok(stage.firewall().bans(address).await?.then_some(())),
-    )
-    .await?;
+    // nft answers soonest; each fail2ban-client is a Python, which an emulated machine starts for a
+    // second that fail2ban lacks.
+    let in_force = wait_in_force(stage, address, PATIENCE).await;
+    let status = stage.fail2ban().status(jail).await?;
+    ensure!(
+        status.bans(address),
+        "{address} is not in the ban list of jail {jail}: {:?}",
+        status.banned
+    );
+    in_force?;
     let knocks = vec![Request::new("GET", PAGE); MAXRETRY];
     for attempt in person.send(person.requests(knocks)).await? {
         ensure!(
@@ -141,25 +169,42 @@ pub async fn prove_banned(stage: &Stage, person: &Person, jail: &str) -> Result<
     Ok(status)
 }
 
+/// Waits until a set of the firewall has an address.
+pub async fn wait_in_force(stage: &Stage, address: IpAddr, within: Duration) -> Result<()> {
+    let what = format!("{address} in a set of the firewall");
+    super::wait_for(&what, within, async || {
+        Ok(stage.firewall().bans(address).await?.then_some(()))
+    })
+    .await
+}
+
 /// Proves that a person is served and stands in no jail's list and no set of the firewall.
 pub async fn prove_not_banned(stage: &Stage, person: &Person) -> Result<()> {
     let address = person.address();
-    let fail2ban: Fail2ban = stage.fail2ban();
-    for jail in fail2ban.jails().await? {
-        ensure!(
-            !fail2ban.status(&jail).await?.bans(address),
-            "{address} stands in the ban list of jail {jail}"
-        );
-    }
-    let firewall: Firewall = stage.firewall();
-    ensure!(
-        !firewall.bans(address).await?,
-        "{address} stands in a set of the firewall"
-    );
+    prove_not_listed(stage, &[address]).await?;
     let outcome = person.ask(Request::new("GET", PAGE)).await?;
     ensure!(
         matches!(outcome, Outcome::Answered { status: 200, .. }),
         "{address} is not banned, yet: {outcome}"
     );
+    Ok(())
+}
+
+/// Proves that addresses stand in no jail's list and no set of the firewall.
+pub async fn prove_not_listed(stage: &Stage, addresses: &[IpAddr]) -> Result<()> {
+    let jails = stage.fail2ban().banned().await?;
+    let sets = stage.firewall().banned().await?;
+    for &address in addresses {
+        for (jail, entries) in &jails {
+            ensure!(
+                !entries.iter().any(|entry| covers(entry, address)),
+                "{address} stands in the ban list of jail {jail}"
+            );
+        }
+        ensure!(
+            !sets.iter().any(|entry| covers(entry, address)),
+            "{address} stands in a set of the firewall"
+        );
+    }
     Ok(())
 }

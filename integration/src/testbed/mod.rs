@@ -118,6 +118,16 @@ pub struct Outsider {
     pub url: String,
 }
 
+/// What starts testbeds: a scenario needs one of its own, whichever it is.
+#[async_trait]
+pub trait Start: Sync {
+    /// The stack to start for a scenario of this name, before settings and faults.
+    fn spec(&self, label: &str) -> Result<Spec>;
+
+    /// Starts the testbed and returns once the stack is ready.
+    async fn start(&self, spec: Spec) -> Result<Box<dyn Testbed>>;
+}
+
 /// A running stack with its server and its clients.
 #[async_trait]
 pub trait Testbed: Send + Sync {

@@ -1,8 +1,10 @@
 //! The testbeds, and the choice between them.
 
 pub mod containers;
+mod group;
 pub mod namespaces;
 mod program;
+mod quote;
 mod rendered;
 mod segment;
 pub mod ssh;
@@ -10,14 +12,15 @@ pub mod vm;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
 
 use crate::rootfs;
 use crate::sandbox;
-use crate::testbed::{Capability, FmdServer, Spec, Testbed};
+use crate::testbed::{Capability, FmdServer, Spec, Start, Testbed};
 pub use ssh::Deployment;
 
 /// A kind of testbed.
@@ -46,13 +49,14 @@ impl Kind {
 }
 
 impl Kind {
-    /// Namespaces, or containers where those can't be had.
+    /// Namespaces, or containers where those can't be had or only they can do what is asked for.
     ///
     /// # Errors
     /// Neither works here; both reasons are given.
-    pub async fn that_works(fmd_server: &FmdServer) -> Result<Self> {
-        let refused = match fmd_server {
-            FmdServer::Image => anyhow::anyhow!("--fmd-server upstream is an image"),
+    pub async fn that_works(fmd_server: &FmdServer, compose: Option<&Path>) -> Result<Self> {
+        let refused = match (fmd_server, compose) {
+            (FmdServer::Image, _) => anyhow::anyhow!("--fmd-server upstream is an image"),
+            (_, Some(_)) => anyhow::anyhow!("--compose is for containers"),
             _ => match sandbox::probe().await {
                 Ok(()) => return Ok(Kind::Namespaces),
                 Err(refused) => refused,
@@ -111,8 +115,7 @@ impl Choice {
         let mut spec = Spec::shipped(label, self.fmd_server.clone())?;
         if let Some(dir) = &self.rendered {
             let rendered = match self.kind {
-                // A whole Debian, systemd included: it takes the tree as it is.
-                Kind::Vm => rendered::plain(dir)?,
+                Kind::Vm => rendered::for_machine(dir)?,
                 _ => rendered::read(dir)?,
             };
             spec.shipped = rendered.files.clone();
@@ -151,15 +154,16 @@ impl Choice {
 
     /// How many scenarios run at once: as many as are wanted, else what keeps this machine busy. A
     /// deployment takes one after the other.
-    pub fn at_once(&self, wanted: Option<NonZeroUsize>) -> usize {
+    pub async fn at_once(&self, wanted: Option<NonZeroUsize>) -> Result<usize> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let wanted = wanted.map(NonZeroUsize::get);
-        match self.kind {
-            Kind::Ssh => 1,
-            Kind::Vm => wanted.unwrap_or(cores.get()),
+        Ok(match (self.kind, wanted.map(NonZeroUsize::get)) {
+            (Kind::Ssh, _) => 1,
+            (_, Some(wanted)) => wanted,
+            (Kind::Vm, None) => cores.get(),
             // They wait more than they work.
-            Kind::Containers | Kind::Namespaces => wanted.unwrap_or(cores.get() * 2),
-        }
+            (Kind::Namespaces, None) => cores.get() * 2,
+            (Kind::Containers, None) => containers::at_once(cores.get() * 2).await?,
+        })
     }
 
     /// Makes what every start needs (a root filesystem, images) and checks the surroundings, so that
@@ -170,13 +174,22 @@ impl Choice {
             "--rendered does not go with --testbed {}: namespaces and vm take another configuration",
             self.kind
         );
+        ensure!(
+            self.compose.is_none() || self.kind == Kind::Containers,
+            "--compose does not go with --testbed {}: a compose file is for --testbed containers",
+            self.kind
+        );
         match self.kind {
             Kind::Namespaces => {
                 namespaces::check(&self.fmd_server)?;
                 rootfs::ensure(&rootfs::STACK).await?;
                 self.try_rendered().await
             }
-            Kind::Vm => vm::prepare(&self.fmd_server, &self.spec("prepare")?.shipped).await,
+            Kind::Vm => {
+                vm::check().await?;
+                self.tell_filled()?;
+                vm::prepare(&self.fmd_server, &self.spec("prepare")?.shipped).await
+            }
             Kind::Containers => {
                 containers::prepare(&self.fmd_server, self.compose.as_deref()).await
             }
@@ -189,12 +202,25 @@ impl Choice {
         let Some(dir) = &self.rendered else {
             return Ok(());
         };
-        for path in rendered::read(dir)?.filled {
-            eprintln!("not in {}: {path}, taken as it is shipped", dir.display());
-        }
+        self.tell_filled()?;
         let testbed = self.start(self.spec("rendered")?).await;
         let testbed = testbed.with_context(|| format!("--rendered {}", dir.display()))?;
         testbed.stop().await
+    }
+
+    /// Says what a rendered configuration leaves out.
+    fn tell_filled(&self) -> Result<()> {
+        let Some(dir) = &self.rendered else {
+            return Ok(());
+        };
+        let rendered = match self.kind {
+            Kind::Vm => rendered::for_machine(dir)?,
+            _ => rendered::read(dir)?,
+        };
+        for path in rendered.filled {
+            eprintln!("not in {}: {path}, taken as it is shipped", dir.display());
+        }
+        Ok(())
     }
 
     /// Starts the testbed and returns once the stack is ready.
@@ -207,5 +233,16 @@ impl Choice {
             )),
             Kind::Ssh => Ok(Box::new(ssh::Ssh::start(&self.deployment, &spec).await?)),
         }
+    }
+}
+
+#[async_trait]
+impl Start for Choice {
+    fn spec(&self, label: &str) -> Result<Spec> {
+        self.spec(label)
+    }
+
+    async fn start(&self, spec: Spec) -> Result<Box<dyn Testbed>> {
+        self.start(spec).await
     }
 }

@@ -1,12 +1,11 @@
 //! Clients: containers on nginx's network, and outside of it.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
 use bollard::Docker;
-use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
-};
+use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkConnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions, WaitContainerOptions,
 };
@@ -15,14 +14,12 @@ use futures::{StreamExt, TryStreamExt};
 use super::engine::explain;
 use super::launch::{Run, random_bits};
 use super::node::{ContainerNode, User};
+use super::session::Sessions;
 use crate::testbed::{Addresses, Command, Node, Way};
 
 /// The network of nginx and its clients, and that of FMD Server (`compose.yaml`).
 pub const FRONT: &str = "front";
 pub const PUSH: &str = "push";
-
-/// A network that nginx is not on.
-const OUTSIDE: &str = "outside";
 
 /// The IPv6 addresses of a run: a /48 of the range for private use (RFC 4193).
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +47,13 @@ impl Prefix {
     }
 }
 
+/// What others on a network know a container by.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub addresses: Addresses,
+    mac: String,
+}
+
 /// Makes client containers for a run.
 #[derive(Debug, Clone)]
 pub struct Clients {
@@ -58,6 +62,7 @@ pub struct Clients {
     pub prefix: Prefix,
     /// The image they all run from.
     pub image: String,
+    pub sessions: Sessions,
 }
 
 impl Clients {
@@ -99,19 +104,10 @@ impl Clients {
         }
     }
 
-    /// On another of the engine's networks, from which engines lead to published ports through
-    /// their user-land proxy, if they have one.
+    /// On nginx's own network, but by way of the port that the host publishes: from there, every
+    /// engine's user-land proxy or masquerading shows the network's gateway as the client.
     async fn proxied(&self, name: &str, port: u16) -> Result<(ContainerNode, String)> {
-        let network = self.run.full(OUTSIDE);
-        let request = NetworkCreateRequest {
-            name: network.clone(),
-            labels: Some(self.run.labels()?),
-            ..Default::default()
-        };
-        self.docker
-            .create_network(request)
-            .await
-            .map_err(|error| explain(&error, "making the outside network"))?;
+        let network = self.run.full(FRONT);
         let container = self.start(name, &network).await?;
         let gateway = endpoint(&self.docker, &container, &network)
             .await?
@@ -181,6 +177,38 @@ impl Clients {
         ))
     }
 
+    /// How nginx stands on the network of its clients.
+    pub async fn standing(&self, container: &str) -> Result<Standing> {
+        let endpoint = endpoint(&self.docker, container, &self.run.full(FRONT)).await?;
+        Ok(Standing {
+            addresses: parse_addresses(container, &endpoint)?,
+            mac: endpoint.mac_address.unwrap_or_default(),
+        })
+    }
+
+    /// Gives a container back what it had on nginx's network before it was restarted: Podman has
+    /// other addresses for it then, while a server on the internet keeps its own.
+    pub async fn keep_standing(&self, container: &str, had: &Standing) -> Result<()> {
+        let now = self.standing(container).await?;
+        let mut changes = Vec::new();
+        if now.mac != had.mac {
+            changes.push(format!("ip link set dev eth0 address {}", had.mac));
+        }
+        let has = now.addresses.all();
+        for address in had.addresses.all() {
+            if !has.contains(&address) {
+                changes.push(format!("ip addr add {address} dev eth0 nodad"));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let network = format!("container:{container}");
+        self.help("address", &changes.join(" && "), &network, None)
+            .await
+            .with_context(|| format!("addressing {container} as before"))
+    }
+
     fn node(&self, name: &str, container: String, addresses: Addresses) -> ContainerNode {
         ContainerNode {
             docker: self.docker.clone(),
@@ -189,6 +217,7 @@ impl Clients {
             addresses,
             user: User::Root,
             folders: Vec::new(),
+            sessions: Some(self.sessions.clone()),
         }
     }
 
@@ -200,6 +229,11 @@ impl Clients {
             cap_add: Some(vec!["NET_ADMIN".to_owned()]),
             init: Some(true),
             network_mode: Some(network.to_owned()),
+            // As Docker has it by itself: a client may be a proxy.
+            sysctls: Some(HashMap::from([(
+                "net.ipv4.ip_unprivileged_port_start".to_owned(),
+                "0".to_owned(),
+            )])),
             ..Default::default()
         };
         let body = ContainerCreateBody {
@@ -281,13 +315,18 @@ impl Clients {
 /// A container's addresses on a network.
 pub async fn addresses(docker: &Docker, container: &str, network: &str) -> Result<Addresses> {
     let endpoint = endpoint(docker, container, network).await?;
-    let v4 = endpoint.ip_address.unwrap_or_default();
+    parse_addresses(container, &endpoint)
+}
+
+fn parse_addresses(container: &str, endpoint: &EndpointSettings) -> Result<Addresses> {
+    let v4 = endpoint.ip_address.as_deref().unwrap_or_default();
     let v4 = v4
         .parse()
-        .with_context(|| format!("{container} has no IPv4 address on {network}: {v4:?}"))?;
+        .with_context(|| format!("{container} has no IPv4 address: {v4:?}"))?;
+    let v6 = endpoint.global_ipv6_address.as_deref();
     Ok(Addresses {
         v4,
-        v6: endpoint.global_ipv6_address.and_then(|v6| v6.parse().ok()),
+        v6: v6.and_then(|v6| v6.parse().ok()),
     })
 }
 

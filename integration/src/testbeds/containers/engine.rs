@@ -41,6 +41,14 @@ pub async fn connect() -> Result<Docker> {
     Ok(docker)
 }
 
+/// Whether the engine is Podman, by its own word.
+pub async fn is_podman(docker: &Docker) -> Result<bool> {
+    let version = docker.version().await;
+    let version = version.map_err(|error| explain(&error, "asking for its version"))?;
+    let mut components = version.components.into_iter().flatten();
+    Ok(components.any(|component| component.name.contains("Podman")))
+}
+
 fn check_socket(socket: &Path) -> Result<()> {
     let shown = socket.display();
     match std::os::unix::net::UnixStream::connect(socket) {
@@ -68,8 +76,22 @@ fn number(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+/// Podman's state between `running` and `exited`, of which Docker's API and so bollard know nothing.
+const STOPPED: &str = "unknown variant `stopped`";
+
+/// Whether a container could not be looked at because it has ended this moment.
+pub fn is_between(error: &Error) -> bool {
+    error.to_string().contains(STOPPED)
+}
+
+/// Whether a network could not be made because another one went at this moment: Podman 4 looks at
+/// all interfaces of the host one by one.
+pub fn is_disturbed(error: &Error) -> bool {
+    error.to_string().contains("no such network interface")
+}
+
 /// An engine's refusal, in words that help.
-pub fn explain(error: &Error, doing: &str) -> anyhow::Error {
+pub fn explain(error: &dyn fmt::Display, doing: &str) -> anyhow::Error {
     let text = error.to_string();
     anyhow::anyhow!("{doing}: {}{}", text, Hint(&text))
 }
@@ -84,6 +106,8 @@ impl fmt::Display for Hint<'_> {
             f.write_str(". The engine's disk is full: `docker system df` shows what fills it; about 500 MB are needed")
         } else if has("address already in use") || has("port is already allocated") {
             f.write_str(". The port is taken: end what listens there, or choose others with FMD_HTTP_PORT and FMD_HTTPS_PORT")
+        } else if has(STOPPED) {
+            f.write_str(". That is Podman's word for a container that has just ended: `podman events --since 1m --filter event=died` shows which")
         } else if has("could not find an available")
             || has("address pools have been fully subnetted")
         {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use super::compose::{Build, Compose};
 use super::engine::explain;
@@ -35,50 +36,56 @@ const BINARY_CONTAINERFILE: &str = "fmd-embedded/Containerfile";
 /// Images that no run has needed for so long are removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The compose file with the run's variables in it, and the images it names in place.
+/// The images of this process's runs.
 #[derive(Debug, Clone)]
-pub struct Prepared {
-    pub compose: Compose,
+pub struct Images {
+    bundle: Bundle,
+    /// What they are called in the compose file.
+    variables: BTreeMap<String, String>,
     /// The image of the clients.
     pub suite: String,
     /// Which FMD Server runs, for reports.
     pub fmd_server: String,
 }
 
-/// Finds or builds every image, one process at a time.
-///
-/// `subnet` is the IPv6 range of nginx's network.
+/// Finds or builds every image, one process at a time, and each process once.
 ///
 /// # Errors
 /// An image can be neither found nor pulled nor built; the compose file is wrong.
-pub async fn prepare(
-    docker: &Docker,
-    bundle: &Bundle,
-    fmd_server: &FmdServer,
-    subnet: &str,
-) -> Result<Prepared> {
-    // Before anything is built: an error in the file is told at once.
-    Compose::parse(&bundle.name, &bundle.compose, &BTreeMap::new())?;
+pub async fn prepare(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Result<Images> {
+    static FOUND: Mutex<Vec<(String, Images)>> = Mutex::const_new(Vec::new());
+    let key = format!("{} {} {fmd_server:?}", bundle.hash(), bundle.compose);
+    let mut found = FOUND.lock().await;
+    if let Some((_, images)) = found.iter().find(|(known, _)| *known == key) {
+        return Ok(images.clone());
+    }
+    let images = find(docker, bundle, fmd_server).await?;
+    found.push((key, images.clone()));
+    Ok(images)
+}
+
+async fn find(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Result<Images> {
     let _lock = lock().await?;
     let base = base(docker, bundle).await?;
     let suite_binary = std::env::current_exe().context("finding the suite's own binary")?;
     let suite = binary_image(docker, bundle, &base, SUITE, &suite_binary).await?;
+    let server = match fmd_server {
+        FmdServer::Embedded => Some(suite.clone()),
+        FmdServer::Binary(path) => Some(binary_image(docker, bundle, &base, BINARY, path).await?),
+        FmdServer::Image => None,
+    };
+    let version = format!("suite-{}", hash(&[&bundle.hash(), &base]));
     let mut variables = ports();
-    variables.insert("FMD_SUBNET_V6".to_owned(), subnet.to_owned());
+    variables.extend(server.map(|image| ("FMD_SERVER_IMAGE".to_owned(), image)));
     variables.insert("FMD_STACK_BASE".to_owned(), base.clone());
-    variables.insert(
-        "FMD_STACK_VERSION".to_owned(),
-        format!("suite-{}", hash(&[&bundle.hash(), &base])),
-    );
-    match fmd_server {
-        FmdServer::Embedded => drop(variables.insert("FMD_SERVER_IMAGE".to_owned(), suite.clone())),
-        FmdServer::Binary(path) => {
-            let image = binary_image(docker, bundle, &base, BINARY, path).await?;
-            variables.insert("FMD_SERVER_IMAGE".to_owned(), image);
-        }
-        FmdServer::Image => {}
-    }
-    let compose = Compose::parse(&bundle.name, &bundle.compose, &variables)?;
+    variables.insert("FMD_STACK_VERSION".to_owned(), version);
+    let mut images = Images {
+        bundle: bundle.clone(),
+        variables,
+        suite,
+        fmd_server: String::new(),
+    };
+    let compose = images.parse(BTreeMap::new())?;
     for (name, service) in &compose.services {
         let image = service.image.as_deref().context("no image")?;
         match &service.build {
@@ -88,13 +95,32 @@ pub async fn prepare(
                 .with_context(|| format!("the image of {name}"))?,
         }
     }
-    retire(docker).await;
-    let fmd_server = describe(fmd_server, &compose)?;
-    Ok(Prepared {
-        compose,
-        suite,
-        fmd_server,
-    })
+    images.fmd_server = describe(fmd_server, &compose)?;
+    let named = compose
+        .services
+        .values()
+        .filter_map(|one| one.image.clone());
+    retire(
+        docker,
+        &named
+            .chain([images.suite.clone(), base])
+            .collect::<Vec<_>>(),
+    )
+    .await;
+    Ok(images)
+}
+
+impl Images {
+    /// The compose file with the images in place, and this IPv6 range for nginx's network.
+    pub fn compose(&self, subnet: &str) -> Result<Compose> {
+        let subnet = ("FMD_SUBNET_V6".to_owned(), subnet.to_owned());
+        self.parse(BTreeMap::from([subnet]))
+    }
+
+    fn parse(&self, mut variables: BTreeMap<String, String>) -> Result<Compose> {
+        variables.extend(self.variables.clone());
+        Compose::parse(&self.bundle.name, &self.bundle.compose, &variables)
+    }
 }
 
 fn describe(fmd_server: &FmdServer, compose: &Compose) -> Result<String> {
@@ -222,12 +248,7 @@ async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u
             )
         };
         match step {
-            Ok(info) => {
-                if let Some(error) = info.error_detail {
-                    return Err(failed(error.message.unwrap_or_default()));
-                }
-                log.push_str(&info.stream.unwrap_or_default());
-            }
+            Ok(info) => log.push_str(&info.stream.unwrap_or_default()),
             Err(error) => return Err(failed(explain(&error, "the engine").to_string())),
         }
     }
@@ -244,16 +265,16 @@ async fn ours(docker: &Docker) -> Result<Vec<ImageSummary>> {
         .context("listing images")
 }
 
-/// Removes images that the suite made long ago; one that is in use stays.
-async fn retire(docker: &Docker) {
-    let images = ours(docker).await.unwrap_or_default();
+/// Removes images that the suite made long ago; one that is in use or in `needed` stays.
+async fn retire(docker: &Docker, needed: &[String]) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    for image in images {
+    for image in ours(docker).await.unwrap_or_default() {
         let age = now.saturating_sub(u64::try_from(image.created).unwrap_or(now));
-        if age > KEPT_FOR.as_secs() {
+        let is_needed = image.repo_tags.iter().any(|tag| needed.contains(tag));
+        if age > KEPT_FOR.as_secs() && !is_needed {
             remove_image(docker, &image.id).await;
         }
     }

@@ -5,6 +5,7 @@
 //! SIGKILL, and testcontainers' watchdog knows neither networks nor volumes and waits 10 s for each
 //! container.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
@@ -55,23 +56,60 @@ pub fn hire() -> Result<()> {
     Ok(())
 }
 
+/// What the janitor is told, a word and the name of a run in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Something is about to be made for the run.
+    Begun,
+    /// All of the run has been removed.
+    Ended,
+    /// The run is over and the janitor is to remove it.
+    Abandoned,
+}
+
+const WORDS: [(&str, Word); 3] = [
+    ("begun", Word::Begun),
+    ("ended", Word::Ended),
+    ("abandoned", Word::Abandoned),
+];
+
+/// Tells the janitor that a run begins.
+pub fn begin(run: &str) {
+    tell(Word::Begun, run);
+}
+
+/// Tells the janitor that nothing of a run is left.
+pub fn end(run: &str) {
+    tell(Word::Ended, run);
+}
+
 /// Has the janitor remove a run, without waiting for it.
-pub fn dismiss(run: &str) {
-    if let Some(Ok(mut pipe)) = PIPE.get().map(Mutex::lock) {
+pub fn abandon(run: &str) {
+    tell(Word::Abandoned, run);
+}
+
+fn tell(word: Word, run: &str) {
+    let text = WORDS.iter().find(|known| known.1 == word);
+    if let (Some(Ok(mut pipe)), Some((text, _))) = (PIPE.get().map(Mutex::lock), text) {
         // A janitor that is gone is what the sweep at the next start is for.
-        let _ = writeln!(pipe, "{run}");
+        let _ = writeln!(pipe, "{text} {run}");
     }
 }
 
-/// The janitor's own life: runs to remove, a line each, and at the end all that is left.
+/// The janitor's own life: runs to remove, and at the end all that is left.
 pub fn main(owner: &str) -> ExitCode {
     match clean(owner) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("fmd-stack: cleaning up: {error:#}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &anyhow::Error) {
+    eprintln!("fmd-stack: cleaning up: {error:#}");
 }
 
 /// What is meant for the suite must not end its janitor.
@@ -81,22 +119,52 @@ fn block_signals() -> Result<()> {
     signals.thread_block().context("blocking signals")
 }
 
-fn clean(owner: &str) -> Result<()> {
+/// Removes runs as it is told, and when the suite has ended what it has not ended itself. False when
+/// something could not be removed: that is told, and the rest goes on.
+fn clean(owner: &str) -> Result<bool> {
     block_signals()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    for run in std::io::stdin().lock().lines() {
-        let run = run.context("reading from the suite")?;
-        runtime
-            .block_on(async { sweep::remove(&engine::connect().await?, &Mark::run(&run)).await })?;
-        project::remove(&run);
+    let mut open = BTreeSet::new();
+    let mut well = true;
+    // A pipe that can't be read any more is one that has been closed.
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let Some((word, run)) = parse(&line) else {
+            continue;
+        };
+        match word {
+            Word::Begun => drop(open.insert(run.to_owned())),
+            Word::Ended => drop(open.remove(run)),
+            Word::Abandoned => match runtime.block_on(remove(run)) {
+                Ok(()) => drop(open.remove(run)),
+                Err(error) => {
+                    complain(&error);
+                    well = false;
+                }
+            },
+        }
     }
-    runtime.block_on(last_pass(owner))?;
+    // Where every run has ended by itself nothing is under way that is worth a wait.
+    if !open.is_empty() {
+        runtime.block_on(last_pass(owner))?;
+    }
     if let Some(owner) = Owner::parse(owner) {
         project::remove_all(&owner);
     }
+    Ok(well)
+}
+
+fn parse(line: &str) -> Option<(Word, &str)> {
+    let (text, run) = line.split_once(' ')?;
+    let (_, word) = WORDS.iter().find(|known| known.0 == text)?;
+    Some((*word, run))
+}
+
+async fn remove(run: &str) -> Result<()> {
+    sweep::remove(&engine::connect().await?, &Mark::run(run)).await?;
+    project::remove(run);
     Ok(())
 }
 

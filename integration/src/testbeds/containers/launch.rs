@@ -1,10 +1,11 @@
 //! From the compose file to the engine: networks, volumes and containers of a run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bollard::Docker;
+use bollard::errors::Error;
 use bollard::models::{
     HostConfig, HostConfigLogConfig, Ipam, IpamConfig, NetworkCreateRequest, PortBinding,
     RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
@@ -16,11 +17,15 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use super::compose::{
     Compose, HealthCheck, MountSource, Networking, Port, Service as Definition, Subnet,
 };
-use super::engine::explain;
-use super::node::Folder;
+use super::engine::{explain, is_disturbed};
+use super::node::{Folder, SUITE};
 use super::owner::Owner;
 use super::project::{Bundle, Project, ROOTFS};
+use super::reference;
 use crate::testbed::{FileTree, Service};
+
+/// How long other runs' networks may come and go while one is made.
+const DISTURBED_FOR: Duration = Duration::from_secs(5);
 
 /// A run's names: everything of it begins with this.
 #[derive(Debug, Clone)]
@@ -75,12 +80,21 @@ pub async fn networks(docker: &Docker, run: &Run, compose: &Compose) -> Result<(
             labels: Some(run.labels()?),
             ..Default::default()
         };
-        docker
-            .create_network(request)
+        create_network(docker, request)
             .await
             .map_err(|error| explain(&error, &format!("making network {name}")))?;
     }
     Ok(())
+}
+
+async fn create_network(docker: &Docker, request: NetworkCreateRequest) -> Result<(), Error> {
+    let end = Instant::now() + DISTURBED_FOR;
+    loop {
+        match docker.create_network(request.clone()).await {
+            Err(error) if is_disturbed(&error) && Instant::now() < end => {}
+            made => return made.map(drop),
+        }
+    }
 }
 
 fn subnet(range: Subnet) -> IpamConfig {
@@ -129,20 +143,12 @@ impl Launch<'_> {
             .request(name, service)
             .with_context(|| format!("services.{name}"))?;
         let started = request.start().await;
-        started.map_err(|error| {
-            let hint = explain(
-                &bollard::errors::Error::DockerStreamError {
-                    error: error.to_string(),
-                },
-                name,
-            );
-            hint.context(format!("starting {name}"))
-        })
+        started.map_err(|error| explain(&error, name).context(format!("starting {name}")))
     }
 
     fn request(&self, name: &str, service: &Definition) -> Result<ContainerRequest<GenericImage>> {
         let image = service.image.as_deref().context("no image")?;
-        let (image, tag) = image.rsplit_once(':').context("its image has no tag")?;
+        let (image, tag) = reference::split(image);
         let host = self.host_config(name, service)?;
         let ports = service.ports.iter().flatten();
         let mut request = ports
@@ -180,6 +186,7 @@ impl Launch<'_> {
             binds: Some(self.binds(name, service)?),
             cap_add: service.cap_add.clone(),
             cap_drop: service.cap_drop.clone(),
+            cpu_shares: service.cpu_shares,
             init: service.init,
             log_config: logging,
             memory: service.memory()?,
@@ -205,7 +212,8 @@ impl Launch<'_> {
         })
     }
 
-    /// What the compose file mounts, and the files in which the run differs from the image.
+    /// What the compose file mounts, the files in which the run differs from the image, and the
+    /// suite's own binary, which runs commands there.
     ///
     /// They are mounted and not uploaded, since engines refuse to write to a container whose root is
     /// read-only; and the shipped images run read-only in every scenario.
@@ -229,6 +237,10 @@ impl Launch<'_> {
             }
             let source = self.project.resolve(&format!("{ROOTFS}{path}"))?;
             binds.push(format!("{source}:{target}:ro"));
+        }
+        if service.build.is_some() {
+            let own = std::env::current_exe().context("finding the suite's own binary")?;
+            binds.push(format!("{}:{SUITE}:ro", own.display()));
         }
         Ok(binds)
     }

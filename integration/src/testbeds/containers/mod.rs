@@ -13,31 +13,36 @@ mod launch;
 mod node;
 mod owner;
 mod project;
+mod reference;
 mod services;
+pub mod session;
 mod sources;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bollard::Docker;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use testcontainers::{ContainerAsync, GenericImage};
 use tokio::sync::Mutex;
 
 use crate::testbed::{
     Action, Addresses, Capability, FmdServer, Node, Outsider, Service, Spec, Testbed, Way,
 };
-use clients::{Clients, FRONT, PUSH, Prefix, addresses};
-use images::Prepared;
+use clients::{Clients, PUSH, Prefix, Standing, addresses};
+use compose::Compose;
+use images::Images;
 use launch::{Launch, Run};
 use node::ContainerNode;
 use project::{Bundle, Project};
 use services::Services;
+use session::Sessions;
 use sweep::Mark;
 
 /// What this testbed can do beyond the common ground.
@@ -47,8 +52,17 @@ pub const CAPABILITIES: &[Capability] = &[
     Capability::Faults,
 ];
 
+/// nginx's addresses before there are any.
+const NOT_YET: Addresses = Addresses {
+    v4: Ipv4Addr::UNSPECIFIED,
+    v6: None,
+};
+
 /// The first client's number; the server and the gateway have lower ones.
 const FIRST_CLIENT: u16 = 10;
+
+/// With three, Podman 4.3.1 stood still in three runs of four: no call of its socket ended.
+const PODMAN_AT_ONCE: usize = 2;
 
 /// A running bundle and its clients.
 pub struct Containers {
@@ -59,6 +73,8 @@ pub struct Containers {
     fmd_address: Addresses,
     fmd_server: String,
     clients: Clients,
+    /// nginx's, which it keeps.
+    standing: Standing,
     joined: Mutex<HashMap<String, Arc<ContainerNode>>>,
     /// Dropped in this order: containers, and then what they were on.
     handles: Mutex<Vec<ContainerAsync<GenericImage>>>,
@@ -66,16 +82,32 @@ pub struct Containers {
     _project: Project,
 }
 
-/// Has the janitor remove a run unless that has been done.
+/// The janitor's knowledge of a run, which it removes unless that has been done.
 struct Cleanup {
     run: String,
-    done: std::sync::atomic::AtomicBool,
+    done: AtomicBool,
+}
+
+impl Cleanup {
+    fn of(run: &Run) -> Result<Self> {
+        janitor::hire()?;
+        janitor::begin(run.name());
+        Ok(Self {
+            run: run.name().to_owned(),
+            done: false.into(),
+        })
+    }
+
+    fn done(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        janitor::end(&self.run);
+    }
 }
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        if !self.done.load(std::sync::atomic::Ordering::SeqCst) {
-            janitor::dismiss(&self.run);
+        if !self.done.load(Ordering::SeqCst) {
+            janitor::abandon(&self.run);
         }
     }
 }
@@ -85,18 +117,25 @@ pub async fn check() -> Result<()> {
     engine::connect().await.map(drop)
 }
 
+/// How many bundles the engine can have at once, `wanted` at the most.
+pub async fn at_once(wanted: usize) -> Result<usize> {
+    let docker = engine::connect().await?;
+    Ok(match engine::is_podman(&docker).await? {
+        true => wanted.min(PODMAN_AT_ONCE),
+        false => wanted,
+    })
+}
+
 /// Builds the images, and removes what a killed run has left.
 pub async fn prepare(fmd_server: &FmdServer, compose: Option<&Path>) -> Result<()> {
+    // An error in the file is told before anything else is done.
+    let bundle = bundle(compose)?;
+    Compose::parse(&bundle.name, &bundle.compose, &BTreeMap::new())?;
     let docker = engine::connect().await?;
     sweep::sweep(&docker).await?;
-    images::prepare(
-        &docker,
-        &bundle(compose)?,
-        fmd_server,
-        &Prefix::random()?.network(),
-    )
-    .await
-    .map(drop)
+    images::prepare(&docker, &bundle, fmd_server)
+        .await
+        .map(drop)
 }
 
 /// Removes the images that the suite made, and what killed runs have left.
@@ -104,6 +143,38 @@ pub async fn clean() -> Result<()> {
     let docker = engine::connect().await?;
     sweep::sweep(&docker).await?;
     images::clean(&docker).await
+}
+
+/// Makes the run's networks and volumes and starts its containers on them; nginx's addresses are
+/// yet to be learnt.
+async fn start_services(
+    docker: &Docker,
+    launch: &Launch<'_>,
+) -> Result<(Services, Vec<ContainerAsync<GenericImage>>)> {
+    tokio::try_join!(
+        launch::networks(docker, launch.run, launch.compose),
+        launch::volumes(docker, launch.run, launch.compose)
+    )?;
+    let services = Services {
+        docker: docker.clone(),
+        run: launch.run.clone(),
+        addresses: NOT_YET,
+        compose: launch.compose.clone(),
+        folders: launch.folders()?,
+        sessions: Sessions::default(),
+    };
+    let handles = boot::boot(launch, &services).await?;
+    Ok((services, handles))
+}
+
+/// The compose file as a run starts it.
+fn compose_of(images: &Images, prefix: Prefix, spec: &Spec) -> Result<Compose> {
+    let mut compose = images.compose(&prefix.network())?;
+    if !spec.fail2ban_net_admin {
+        let fail2ban = compose.services.get_mut("fail2ban");
+        fail2ban.context("no service fail2ban")?.cap_add = None;
+    }
+    Ok(compose)
 }
 
 fn bundle(compose: Option<&Path>) -> Result<Bundle> {
@@ -118,72 +189,41 @@ impl Containers {
     pub async fn start(spec: Spec, compose: Option<&Path>) -> Result<Self> {
         let docker = engine::connect().await?;
         let bundle = bundle(compose)?;
+        let images = images::prepare(&docker, &bundle, &spec.fmd_server).await?;
         let prefix = Prefix::random()?;
-        let mut prepared =
-            images::prepare(&docker, &bundle, &spec.fmd_server, &prefix.network()).await?;
-        if !spec.fail2ban_net_admin {
-            let fail2ban = prepared
-                .compose
-                .services
-                .get_mut("fail2ban")
-                .context("no service fail2ban")?;
-            fail2ban.cap_add = None;
-        }
-        janitor::hire()?;
+        let compose = compose_of(&images, prefix, &spec)?;
         let run = Run::new(&spec.label)?;
         // From here on, whatever fails, the janitor removes what there is.
-        let cleanup = Cleanup {
-            run: run.name().to_owned(),
-            done: false.into(),
-        };
+        let cleanup = Cleanup::of(&run)?;
         let project = Project::create(run.name(), &spec.files)?;
-        let Prepared {
-            compose,
-            suite,
-            fmd_server,
-        } = &prepared;
-        tokio::try_join!(
-            launch::networks(&docker, &run, compose),
-            launch::volumes(&docker, &run, compose)
-        )?;
         let launch = Launch {
             run: &run,
-            compose,
+            compose: &compose,
             bundle: &bundle,
             project: &project,
             files: &spec.files,
         };
-        let mut services = Services {
-            docker: docker.clone(),
-            run: run.clone(),
-            addresses: Addresses {
-                v4: Ipv4Addr::UNSPECIFIED,
-                v6: None,
-            },
-            compose: compose.clone(),
-            folders: launch.folders()?,
-        };
-        let handles = boot::boot(&launch, &services).await?;
-        let on = |service: Service, network| {
-            let (docker, run) = (&docker, &run);
-            async move { addresses(docker, &run.full(service.name()), &run.full(network)).await }
-        };
-        services.addresses = on(Service::Nginx, FRONT).await?;
-        let fmd_address = on(Service::FmdServer, PUSH).await?;
-        try_join_all(Service::ALL.map(|service| services.wait_ready(service))).await?;
+        let (mut services, handles) = start_services(&docker, &launch).await?;
         let clients = Clients {
             docker: docker.clone(),
             run: run.clone(),
             prefix,
-            image: suite.clone(),
+            image: images.suite,
+            sessions: services.sessions.clone(),
         };
+        let standing = clients.standing(&run.full(Service::Nginx.name())).await?;
+        services.addresses = standing.addresses;
+        let fmd_server = run.full(Service::FmdServer.name());
+        let fmd_address = addresses(&docker, &fmd_server, &run.full(PUSH)).await?;
+        services.wait_all_ready().await?;
         Ok(Self {
             docker,
             run,
             services,
             fmd_address,
-            fmd_server: fmd_server.clone(),
+            fmd_server: images.fmd_server,
             clients,
+            standing,
             joined: Mutex::default(),
             handles: Mutex::new(handles),
             cleanup,
@@ -297,6 +337,12 @@ impl Testbed for Containers {
             && starts
             && self.services.is_running(Service::Fail2ban).await?;
         self.services.control(service, action).await?;
+        if starts && service == Service::Nginx {
+            let container = self.run.full(service.name());
+            self.clients
+                .keep_standing(&container, &self.standing)
+                .await?;
+        }
         if followed {
             self.services.wait_ready(Service::Fail2ban).await?;
         }
@@ -318,13 +364,14 @@ impl Testbed for Containers {
     }
 
     async fn stop(&self) -> Result<()> {
+        let run = Mark::run(self.run.name());
+        sweep::kill(&self.docker, &run).await?;
+        // What testcontainers can't remove, the pass by label below reports. First all the same: one
+        // that is dropped and not removed by it blocks the thread until it is.
         let handles = std::mem::take(&mut *self.handles.lock().await);
-        // What testcontainers can't remove, the pass by label below reports.
         let _ = join_all(handles.into_iter().map(ContainerAsync::rm)).await;
-        sweep::remove(&self.docker, &Mark::run(self.run.name())).await?;
-        self.cleanup
-            .done
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        sweep::remove(&self.docker, &run).await?;
+        self.cleanup.done();
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
-//! A node of the containers testbed: commands run through the engine's exec.
+//! A node of the containers testbed: commands run by the suite's agent in it, or by the engine's exec
+//! where there is none.
 
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -17,10 +18,15 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::session::{Ending, Sessions};
 use crate::testbed::{Addresses, Command, Node, Output, write_by_command};
 
-/// Where the suite's binary stands on the clients (`containers/fmd-embedded/Containerfile`).
-const SUITE: &str = "/usr/lib/fmd-stack/fmd-stack";
+/// Where the suite's binary stands on the clients (`containers/fmd-embedded/Containerfile`), and is
+/// mounted in the services that have an agent.
+pub const SUITE: &str = "/usr/lib/fmd-stack/fmd-stack";
+
+/// The environment of every command, apart from what its container has.
+pub const ENVIRONMENT: [&str; 3] = ["LANG=C.UTF-8", "HOME=/root", "TERM=dumb"];
 
 /// The engine is given this long beyond a command's own deadline.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,6 +46,8 @@ pub struct ContainerNode {
     pub(super) user: User,
     /// Folders of this machine that the container has.
     pub(super) folders: Vec<Folder>,
+    /// The run's sessions; `None` where an image is not ours and may not be able to run the agent.
+    pub(super) sessions: Option<Sessions>,
 }
 
 /// A folder of this machine that a container has too, read-only.
@@ -60,7 +68,7 @@ impl Folder {
 }
 
 /// Who runs commands in a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum User {
     /// Root, with the container's capabilities.
     Root,
@@ -68,19 +76,40 @@ pub enum User {
     Own,
 }
 
+impl User {
+    /// As the engine takes it; `None` is the container's own.
+    pub fn name(self) -> Option<String> {
+        (self == Self::Root).then(|| "0".to_owned())
+    }
+}
+
 impl ContainerNode {
-    /// Runs a command in the container; both its input and its output pass through here.
+    /// Runs a command by the engine's exec.
+    async fn by_engine(&self, command: &Command) -> Result<Ending> {
+        // The engine can't end what it has started: `timeout` does, inside.
+        let limit = command.deadline.as_secs_f64().to_string();
+        let prefix = ["timeout", "--signal=KILL", &limit].map(str::to_owned);
+        let argv = prefix.into_iter().chain(command.argv.iter().cloned());
+        let started = Instant::now();
+        let (status, stdout, stderr) = self.exec(argv.collect(), &command.stdin).await?;
+        if status == KILLED && started.elapsed() >= command.deadline {
+            return Ok(Ending::Late);
+        }
+        Ok(Ending::Ended {
+            status,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// An exec; both its input and its output pass through here.
     async fn exec(&self, argv: Vec<String>, stdin: &[u8]) -> Result<(i32, Vec<u8>, Vec<u8>)> {
         let config = ExecConfig {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            user: (self.user == User::Root).then(|| "0".to_owned()),
-            env: Some(vec![
-                "LANG=C.UTF-8".to_owned(),
-                "HOME=/root".to_owned(),
-                "TERM=dumb".to_owned(),
-            ]),
+            user: self.user.name(),
+            env: Some(ENVIRONMENT.map(str::to_owned).to_vec()),
             cmd: Some(argv),
             ..Default::default()
         };
@@ -140,30 +169,35 @@ impl Node for ContainerNode {
     async fn run(&self, command: Command) -> Result<Output> {
         let line = command.argv.join(" ");
         let place = || format!("running `{line}` on {}", self.name);
-        // The engine can't end what it has started: `timeout` does, inside.
-        let limit = command.deadline.as_secs_f64().to_string();
-        let prefix = ["timeout", "--signal=KILL", &limit].map(str::to_owned);
-        let argv = prefix
-            .into_iter()
-            .chain(command.argv.iter().cloned())
-            .collect();
-        let started = std::time::Instant::now();
-        let run = timeout(command.deadline + GRACE, self.exec(argv, &command.stdin));
-        let Ok(ended) = run.await else {
-            bail!(
-                "`{line}` on {} did not end within {:?}",
-                self.name,
-                command.deadline
-            )
+        let run = async {
+            match &self.sessions {
+                Some(sessions) => {
+                    sessions
+                        .run(&self.docker, &self.container, self.user, &command)
+                        .await
+                }
+                None => self.by_engine(&command).await,
+            }
         };
-        let (status, stdout, stderr) = ended.with_context(place)?;
-        if status == KILLED && started.elapsed() >= command.deadline {
-            bail!(
+        let ending = match timeout(command.deadline + GRACE, run).await {
+            Ok(ending) => ending.with_context(place)?,
+            Err(_) => Ending::Late,
+        };
+        let (status, stdout, stderr) = match ending {
+            Ending::Ended {
+                status,
+                stdout,
+                stderr,
+            } => (status, stdout, stderr),
+            // As the engine's exec has it.
+            Ending::ContainerEnded => (KILLED, Vec::new(), b"its container ended".to_vec()),
+            Ending::NotTaken(why) => bail!("{}: {why}", place()),
+            Ending::Late => bail!(
                 "`{line}` on {} did not end within {:?}",
                 self.name,
                 command.deadline
-            );
-        }
+            ),
+        };
         Ok(Output {
             command: line,
             status,

@@ -15,9 +15,14 @@ pub const OWNER: &str = "fmd-stack.owner";
 /// The run something was made for.
 pub const RUN: &str = "fmd-stack.run";
 
+/// The id of a machine that has none.
+const UNKNOWN: &str = "-";
+
 /// A process, unmistakably: numbers are used again, within a boot and after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
+    /// An engine may serve several machines (`DOCKER_HOST=tcp://…`); [`UNKNOWN`] if it has no id.
+    machine: String,
     boot: String,
     /// PID namespace: the same number means another process in another one.
     namespace: String,
@@ -34,6 +39,7 @@ impl Owner {
             let pid = std::process::id();
             let started = start_time(pid).context("reading this process's start time")?;
             let _ = THIS.set(Self {
+                machine: machine(),
                 boot: boot()?,
                 namespace: namespace()?,
                 pid,
@@ -46,8 +52,8 @@ impl Owner {
     /// As it stands in the label.
     pub fn label(&self) -> String {
         format!(
-            "{} {} {} {}",
-            self.boot, self.namespace, self.pid, self.started
+            "{} {} {} {} {}",
+            self.machine, self.boot, self.namespace, self.pid, self.started
         )
     }
 
@@ -55,6 +61,7 @@ impl Owner {
     pub fn parse(label: &str) -> Option<Self> {
         let mut words = label.split(' ');
         let owner = Self {
+            machine: words.next()?.to_owned(),
             boot: words.next()?.to_owned(),
             namespace: words.next()?.to_owned(),
             pid: words.next()?.parse().ok()?,
@@ -65,10 +72,14 @@ impl Owner {
 
     /// Whether the process is certainly gone, as seen from this process.
     ///
-    /// A process of another PID namespace can't be seen from here, so nothing is said of it.
+    /// A process of another machine or PID namespace can't be seen from here, so nothing is said of
+    /// it.
     pub fn is_gone(&self, here: &Owner) -> bool {
+        if self.machine != here.machine {
+            return false;
+        }
         if self.boot != here.boot {
-            return true;
+            return self.machine != UNKNOWN;
         }
         self.namespace == here.namespace && start_time(self.pid) != Some(self.started)
     }
@@ -80,6 +91,12 @@ impl Owner {
             (RUN.to_owned(), run.to_owned()),
         ])
     }
+}
+
+fn machine() -> String {
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let id = id.trim();
+    if id.is_empty() { UNKNOWN } else { id }.to_owned()
 }
 
 fn boot() -> Result<String> {
@@ -119,11 +136,15 @@ mod tests {
             ..this.clone()
         };
         assert!(before.is_gone(this));
-        let before_reboot = Owner {
-            boot: "another".to_owned(),
+        let here = Owner {
+            machine: "this".to_owned(),
             ..this.clone()
         };
-        assert!(before_reboot.is_gone(this));
+        let before_reboot = Owner {
+            boot: "another".to_owned(),
+            ..here.clone()
+        };
+        assert!(before_reboot.is_gone(&here));
     }
 
     #[test]
@@ -135,6 +156,12 @@ mod tests {
             ..this.clone()
         };
         assert!(!elsewhere.is_gone(this));
+        let on_another_machine = Owner {
+            machine: "another".to_owned(),
+            boot: "another".to_owned(),
+            ..this.clone()
+        };
+        assert!(!on_another_machine.is_gone(this));
         assert_eq!(Owner::parse("somebody else's label"), None);
     }
 }

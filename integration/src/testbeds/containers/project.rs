@@ -13,12 +13,33 @@ use sha2::{Digest, Sha256};
 use super::owner::Owner;
 use crate::testbed::{File, FileTree};
 
-/// `containers/`, compiled in: the binary alone is enough to run the suite.
-#[derive(RustEmbed)]
-#[folder = "../containers"]
-#[exclude = "fmd-embedded/src/*"]
-#[exclude = "fmd-embedded/tests/*"]
-struct Shipped;
+/// Compiles in what the patterns name, which a test then tries on other names.
+macro_rules! shipped {
+    ($($pattern:tt),* $(,)?) => {
+        /// What is shipped of `containers/`: the binary alone is enough to run the suite.
+        #[derive(RustEmbed)]
+        #[folder = "../containers"]
+        $(#[include = $pattern])*
+        struct Shipped;
+
+        #[cfg(test)]
+        const PATTERNS: &[&str] = &[$($pattern),*];
+    };
+}
+
+// Named one by one: an operator's `.env` and `tls/` are there too, with a token and a key in them.
+shipped![
+    "compose.yaml",
+    "compose.host-journal.yaml",
+    ".dockerignore",
+    ".env.example",
+    "rootfs/etc/**",
+    "rootfs/usr/**",
+    "nginx/**",
+    "journal/**",
+    "fail2ban/**",
+    "fmd-embedded/Containerfile",
+];
 
 /// Where the overlay tree lies in `containers/`.
 pub const ROOTFS: &str = "rootfs/";
@@ -231,4 +252,40 @@ fn folders() -> Result<Vec<(PathBuf, Owner)>> {
             Some((entry.path(), Owner::parse(&label)?))
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_of_an_operator_is_compiled_in() {
+        let patterns = rust_embed::utils::PathMatcher::new(PATTERNS, &[]);
+        assert!(patterns.is_path_included("compose.yaml"));
+        let theirs = [
+            ".env",
+            "tls/privkey.pem",
+            "compose.override.yaml",
+            "jail.local",
+            "local.yml",
+            "fmd-embedded/db/fmd-embedded.sqlite",
+        ];
+        for path in theirs {
+            assert!(!patterns.is_path_included(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_shipped_is_compiled_in() {
+        let bundle = Bundle::shipped().unwrap();
+        for name in ["nginx", "journal", "fail2ban", "fmd-embedded"] {
+            bundle.text(&format!("{name}/Containerfile")).unwrap();
+        }
+        let rootfs = crate::testbed::overlay();
+        assert_eq!(bundle.overlay().len(), rootfs.iter().count());
+        let others: Vec<_> = Shipped::iter()
+            .filter(|path| path.starts_with("fmd-embedded/") || path.ends_with(".pem"))
+            .collect();
+        assert_eq!(others, ["fmd-embedded/Containerfile"]);
+    }
 }

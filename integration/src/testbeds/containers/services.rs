@@ -11,11 +11,13 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder,
 };
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 
 use super::compose::Compose;
-use super::engine::explain;
+use super::engine::{explain, is_between};
 use super::launch::Run;
 use super::node::{ContainerNode, Folder, User};
+use super::session::Sessions;
 use crate::testbed::{Action, Addresses, Command, Node, Service, last_lines};
 
 /// Nothing takes this long; a loaded machine may, and ten thousand bans to restore.
@@ -25,6 +27,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// that is waited for could use.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Podman needs less for its own clean-up after a container that has ended.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What FMD Server says of its socket, or of its port.
 const LISTENING: &str = "listening on";
@@ -38,12 +43,24 @@ pub struct Services {
     pub compose: Compose,
     /// The folders of this machine that a service has.
     pub folders: HashMap<Service, Vec<Folder>>,
+    pub sessions: Sessions,
+}
+
+/// What a service is waited for by.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// It does its own work.
+    Work,
+    /// Its health check succeeds.
+    Health,
 }
 
 impl Services {
     /// A service's container as a node. All are on the server, so all have its addresses, except
     /// FMD Server, which has its own network.
     pub fn node(&self, service: Service) -> ContainerNode {
+        let definition = self.compose.service(service.name());
+        let has_agent = definition.is_ok_and(|one| one.build.is_some());
         ContainerNode {
             docker: self.docker.clone(),
             name: service.name().to_owned(),
@@ -51,6 +68,7 @@ impl Services {
             addresses: self.addresses,
             user: User::Root,
             folders: self.folders.get(&service).cloned().unwrap_or_default(),
+            sessions: has_agent.then(|| self.sessions.clone()),
         }
     }
 
@@ -101,6 +119,10 @@ impl Services {
 
     /// Waits until a service does its work; an error with its last lines when it dies instead.
     pub async fn wait_ready(&self, service: Service) -> Result<()> {
+        self.wait(service, Sign::Work).await
+    }
+
+    async fn wait(&self, service: Service, sign: Sign) -> Result<()> {
         let end = Instant::now() + READY_WITHIN;
         let mut pause = FIRST_PAUSE;
         let failed = loop {
@@ -108,12 +130,15 @@ impl Services {
             if let Err(error) = check_alive(service, &state) {
                 break error;
             }
-            if self.is_ready(service, &state).await? {
+            let ready = match sign {
+                Sign::Work => self.is_ready(service, &state).await?,
+                Sign::Health => self.is_healthy(service).await?,
+            };
+            if ready {
                 return Ok(());
             }
             if Instant::now() >= end {
-                let within = READY_WITHIN.as_secs();
-                break anyhow::anyhow!("{service} was not ready within {within} s");
+                break self.late(service).await;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(LAST_PAUSE);
@@ -124,35 +149,76 @@ impl Services {
         )))
     }
 
+    /// The error of a service that is not ready in time, with what its health check says.
+    async fn late(&self, service: Service) -> anyhow::Error {
+        let within = READY_WITHIN.as_secs();
+        let late = format!("{service} was not ready within {within} s");
+        let definition = self.compose.service(service.name()).ok();
+        let check = definition.and_then(|one| one.healthcheck.as_ref()?.command().ok());
+        let Some(check) = check else {
+            return anyhow::anyhow!(late);
+        };
+        match self.node(service).run(Command::new(check)).await {
+            Ok(said) => anyhow::anyhow!("{late}; {} says: {}", check.join(" "), said.text().trim()),
+            Err(error) => error.context(late),
+        }
+    }
+
+    /// How a service's container is; one that has just ended has its place in that only a moment
+    /// later where Podman runs it.
     async fn inspect(&self, service: Service) -> Result<ContainerInspectResponse> {
-        let found = self
-            .docker
-            .inspect_container(&self.run.full(service.name()), None)
-            .await;
-        found.map_err(|error| explain(&error, &format!("looking at {service}")))
+        let container = self.run.full(service.name());
+        let end = Instant::now() + ENDED_WITHIN;
+        loop {
+            let found = self.docker.inspect_container(&container, None).await;
+            match found {
+                Err(error) if is_between(&error) && Instant::now() < end => {
+                    tokio::time::sleep(LAST_PAUSE).await;
+                }
+                found => {
+                    return found
+                        .map_err(|error| explain(&error, &format!("looking at {service}")));
+                }
+            }
+        }
+    }
+
+    /// Waits until all services do their work, and the compose file's own health checks say so.
+    pub async fn wait_all_ready(&self) -> Result<()> {
+        try_join_all(Service::ALL.map(|service| self.wait_ready(service))).await?;
+        // nginx's looks at the others too.
+        self.wait(Service::Nginx, Sign::Health).await
     }
 
     async fn is_ready(&self, service: Service, found: &ContainerInspectResponse) -> Result<bool> {
         match service {
             Service::Journal => {
-                let check = "test -S /run/systemd/journal/dev-log && journalctl --sync";
-                Ok(self.succeeds(service, check).await)
+                let takes_lines = ["journalctl", "--sync"].map(str::to_owned);
+                Ok(self.succeeds(service, &takes_lines).await && self.is_healthy(service).await?)
             }
             // Its own image may have no shell.
             Service::FmdServer => self.said(service, LISTENING, &last_end(found)).await,
-            Service::Nginx => Ok(self
-                .succeeds(service, "exec 3<>/dev/tcp/127.0.0.1/80")
-                .await),
-            Service::Fail2ban => {
-                let check = "/usr/lib/fmd-stack/healthy-fail2ban";
-                Ok(self.succeeds(service, check).await)
+            // Its health is the others' too, which may be down on purpose.
+            Service::Nginx => {
+                let takes_connections =
+                    ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/80"].map(str::to_owned);
+                Ok(self.succeeds(service, &takes_connections).await)
             }
+            Service::Fail2ban => self.is_healthy(service).await,
         }
     }
 
-    /// Whether a script succeeds in a service's container; one that restarts is not ready either.
-    async fn succeeds(&self, service: Service, script: &str) -> bool {
-        let command = Command::new(["bash", "-c", script]).deadline(Duration::from_secs(5));
+    /// What the compose file's health check says; a service without one is healthy.
+    async fn is_healthy(&self, service: Service) -> Result<bool> {
+        match &self.compose.service(service.name())?.healthcheck {
+            Some(check) => Ok(self.succeeds(service, check.command()?).await),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a command succeeds in a service's container; one that restarts is not ready either.
+    async fn succeeds(&self, service: Service, command: &[String]) -> bool {
+        let command = Command::new(command).deadline(Duration::from_secs(5));
         let node = ContainerNode {
             user: User::Own,
             ..self.node(service)

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use super::compose::Compose;
 use super::engine::explain;
 use super::project::Bundle;
+use super::reference;
 use crate::rootfs;
 
 /// Marks images that the suite made for itself; the value is the cache folder they belong to, so
@@ -74,10 +75,8 @@ pub async fn pull(docker: &Docker, image: &str) -> Result<()> {
     if exists(docker, image).await? {
         return Ok(());
     }
-    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
     let options = CreateImageOptionsBuilder::new()
-        .from_image(name)
-        .tag(tag)
+        .from_image(&reference::whole(image))
         .build();
     eprintln!("Pulling {image}");
     let pulling = docker

@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -36,20 +36,22 @@ impl Mark {
     pub fn owner(owner: &str) -> Self {
         Self(format!("{OWNER}={owner}"))
     }
-
-    fn filter(&self) -> HashMap<&str, Vec<&str>> {
-        HashMap::from([("label", vec![self.0.as_str()])])
-    }
 }
 
 /// Removes everything with this mark, containers first, and waits until it is gone.
 ///
 /// # Errors
-/// Something is still there after [`PATIENCE`]; the error names the engine's last refusal.
+/// Nothing more has gone for [`PATIENCE`]; the error names one of the engine's refusals.
 pub async fn remove(docker: &Docker, mark: &Mark) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    kill(docker, mark).await?;
+    let mut left = usize::MAX;
+    let mut end = Instant::now() + PATIENCE;
     loop {
         let refusals = remove_once(docker, mark).await?;
+        if refusals.len() < left {
+            left = refusals.len();
+            end = Instant::now() + PATIENCE;
+        }
         let Some(refusal) = refusals.into_iter().next() else {
             return Ok(());
         };
@@ -60,67 +62,99 @@ pub async fn remove(docker: &Docker, mark: &Mark) -> Result<()> {
     }
 }
 
-/// One pass. The answer lists what is still there, each as the refusal to remove it.
+/// Kills every container with this mark: Podman would give each ten seconds to end by itself before
+/// it removes it, Docker none.
+pub async fn kill(docker: &Docker, mark: &Mark) -> Result<()> {
+    let at_once = StopContainerOptionsBuilder::new().t(0).build();
+    let containers = find(docker, &mark.0).await?.containers;
+    let killed = join_all(containers.into_iter().map(|one| {
+        let at_once = at_once.clone();
+        async move { docker.stop_container(&one.id, Some(at_once)).await }
+    }));
+    // What can't be killed can't be removed either, and that is told.
+    drop(killed.await);
+    Ok(())
+}
+
+/// One pass, containers first since the others are in use by them. The answer lists what is still
+/// there, each as the refusal to remove it.
 async fn remove_once(docker: &Docker, mark: &Mark) -> Result<Vec<anyhow::Error>> {
-    let filter = mark.filter();
-    let options = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let containers = docker
-        .list_containers(Some(options))
-        .await
-        .context("listing containers")?;
+    let found = find(docker, &mark.0).await?;
     let force = RemoveContainerOptionsBuilder::new()
         .force(true)
         .v(true)
         .build();
-    let ids = containers.into_iter().filter_map(|container| container.id);
-    let removed = join_all(ids.map(|id| {
+    let removed = join_all(found.containers.into_iter().map(|one| {
         let force = force.clone();
         async move {
-            refused(
-                docker.remove_container(&id, Some(force)).await,
-                "removing a container",
-            )
+            let removed = docker.remove_container(&one.id, Some(force)).await;
+            refused(removed, "removing a container")
         }
     }));
     let mut refusals: Vec<_> = removed.await.into_iter().flatten().collect();
-
-    let options = ListNetworksOptionsBuilder::new().filters(&filter).build();
-    let networks = docker
-        .list_networks(Some(options))
-        .await
-        .context("listing networks")?;
-    let ids = networks.into_iter().filter_map(|network| network.id);
-    let removed =
-        join_all(ids.map(|id| async move {
-            refused(docker.remove_network(&id).await, "removing a network")
-        }));
+    let removed = join_all(found.networks.into_iter().map(|one| async move {
+        refused(docker.remove_network(&one.id).await, "removing a network")
+    }));
     refusals.extend(removed.await.into_iter().flatten());
-
-    let options = ListVolumesOptionsBuilder::new().filters(&filter).build();
-    let volumes = docker
-        .list_volumes(Some(options))
-        .await
-        .context("listing volumes")?;
     let force = RemoveVolumeOptionsBuilder::new().force(true).build();
-    let names = volumes
-        .volumes
-        .unwrap_or_default()
-        .into_iter()
-        .map(|volume| volume.name);
-    let removed = join_all(names.map(|name| {
+    let removed = join_all(found.volumes.into_iter().map(|one| {
         let force = force.clone();
         async move {
-            refused(
-                docker.remove_volume(&name, Some(force)).await,
-                "removing a volume",
-            )
+            let removed = docker.remove_volume(&one.id, Some(force)).await;
+            refused(removed, "removing a volume")
         }
     }));
     refusals.extend(removed.await.into_iter().flatten());
     Ok(refusals)
+}
+
+/// A container, a network or a volume.
+struct Thing {
+    id: String,
+    owner: Option<String>,
+}
+
+impl Thing {
+    fn new(id: Option<String>, labels: Option<HashMap<String, String>>) -> Option<Self> {
+        let owner = labels.and_then(|mut labels| labels.remove(OWNER));
+        Some(Self { id: id?, owner })
+    }
+}
+
+/// What an engine has with a label.
+struct Found {
+    containers: Vec<Thing>,
+    networks: Vec<Thing>,
+    volumes: Vec<Thing>,
+}
+
+/// Everything with this label, `KEY` or `KEY=VALUE`.
+async fn find(docker: &Docker, label: &str) -> Result<Found> {
+    let filter = HashMap::from([("label", vec![label])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filter)
+        .build();
+    let containers = docker.list_containers(Some(options)).await;
+    let options = ListNetworksOptionsBuilder::new().filters(&filter).build();
+    let networks = docker.list_networks(Some(options)).await;
+    let options = ListVolumesOptionsBuilder::new().filters(&filter).build();
+    let volumes = docker.list_volumes(Some(options)).await;
+    let containers = containers.context("listing containers")?.into_iter();
+    let networks = networks.context("listing networks")?.into_iter();
+    let volumes = volumes.context("listing volumes")?.volumes;
+    let volumes = volumes.unwrap_or_default().into_iter();
+    Ok(Found {
+        containers: containers
+            .filter_map(|one| Thing::new(one.id, one.labels))
+            .collect(),
+        networks: networks
+            .filter_map(|one| Thing::new(one.id, one.labels))
+            .collect(),
+        volumes: volumes
+            .filter_map(|one| Thing::new(Some(one.name), Some(one.labels)))
+            .collect(),
+    })
 }
 
 /// `None` when it is gone, whoever removed it.
@@ -137,10 +171,7 @@ fn refused(result: Result<(), Error>, doing: &'static str) -> Option<anyhow::Err
 /// Removes what processes made that are gone, such as after SIGKILL or a power cut.
 pub async fn sweep(docker: &Docker) -> Result<()> {
     let here = Owner::this()?;
-    let mut owners = owners(docker).await?;
-    owners.sort();
-    owners.dedup();
-    for label in owners {
+    for label in owners(docker).await? {
         if Owner::parse(&label).is_some_and(|owner| owner.is_gone(here)) {
             eprintln!(
                 "Removing what an earlier run that was killed has left in the container engine."
@@ -153,38 +184,13 @@ pub async fn sweep(docker: &Docker) -> Result<()> {
 
 /// The owners of all that is labelled with one.
 async fn owners(docker: &Docker) -> Result<Vec<String>> {
-    let filter = HashMap::from([("label", vec![OWNER])]);
-    let options = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let containers = docker
-        .list_containers(Some(options))
-        .await
-        .context("listing containers")?;
-    let options = ListNetworksOptionsBuilder::new().filters(&filter).build();
-    let networks = docker
-        .list_networks(Some(options))
-        .await
-        .context("listing networks")?;
-    let options = ListVolumesOptionsBuilder::new().filters(&filter).build();
-    let volumes = docker
-        .list_volumes(Some(options))
-        .await
-        .context("listing volumes")?;
-    let owner = |labels: Option<HashMap<String, String>>| {
-        labels.and_then(|mut labels| labels.remove(OWNER))
-    };
-    let mut owners: Vec<_> = containers
-        .into_iter()
-        .filter_map(|container| owner(container.labels))
+    let found = find(docker, OWNER).await?;
+    let things = found.containers.into_iter().chain(found.networks);
+    let mut owners: Vec<_> = things
+        .chain(found.volumes)
+        .filter_map(|thing| thing.owner)
         .collect();
-    owners.extend(
-        networks
-            .into_iter()
-            .filter_map(|network| owner(network.labels)),
-    );
-    let volumes = volumes.volumes.unwrap_or_default().into_iter();
-    owners.extend(volumes.filter_map(|mut volume| volume.labels.remove(OWNER)));
+    owners.sort();
+    owners.dedup();
     Ok(owners)
 }

@@ -2,6 +2,7 @@
 
 use super::services::Daemon;
 use crate::testbed::{Folder, Service, Unit};
+use crate::testbeds::quote::word;
 
 /// Makes a group and its user unless they are there. Names come from a configuration, so they are
 /// quoted by [`word`].
@@ -73,9 +74,4 @@ pub fn daemon(service: Service, unit: &Unit, stock: Daemon) -> Daemon {
         },
         argv: environment.chain(argv).collect(),
     }
-}
-
-/// A word of a shell script.
-fn word(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

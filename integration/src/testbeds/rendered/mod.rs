@@ -4,6 +4,7 @@
 //! Only what says where packages stand is changed; what nginx, fail2ban and FMD Server are told to
 //! do stays as it was rendered.
 
+mod accounts;
 mod read;
 mod store;
 mod unit;
@@ -13,6 +14,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::testbed::{FileTree, Service, Unit, overlay};
+use store::Places;
+
+pub use store::on_debian;
 
 /// The main file of nginx, unless its unit names another.
 const NGINX: &str = "etc/nginx/nginx.conf";
@@ -24,14 +28,36 @@ const FILLED: [&str; 3] = [
     "etc/systemd/journald.conf",
 ];
 
+/// What docs/how-to/debian.md goes on with: programs, and what systemd-sysusers makes users from.
+const OF_THE_HOW_TO: [&str; 2] = ["usr/lib/fmd-stack/", "etc/sysusers.d/"];
+
 /// What makes nginx.conf one that every testbed can start by itself (containers/rootfs).
 const OWN_PROCESS: &str = "/etc/nginx/main.d/*.conf";
 
 /// Where scenarios put servers of their own.
 const SERVERS: &str = "include /etc/nginx/conf.d/*.conf;";
 
+/// Debian's nginx was built to write what it can't hold in memory below /var/lib/nginx, which is its
+/// own user's: a unit that starts it as another has to be given the folder.
+const TEMPORARY: (&str, &str) = (
+    "etc/systemd/system/nginx.service.d/zz-debian.conf",
+    "[Service]\nStateDirectory=nginx\n",
+);
+
 /// What stands for systemctl.
 const SYSTEMCTL: &str = "/usr/lib/fmd-stack/systemctl";
+
+/// Where the namespaces testbed has what other testbeds have elsewhere.
+const WITHOUT_SYSTEMD: Places = Places {
+    fmd_server: "/usr/bin/fmd-server",
+    systemctl: SYSTEMCTL,
+};
+
+/// Where a whole Debian has it, set up as the how-to says.
+pub const MACHINE: Places = Places {
+    fmd_server: "/usr/local/bin/fmd-server",
+    systemctl: "/usr/bin/systemctl",
+};
 
 /// A folder's configuration, and how its units start the services.
 pub struct Rendered {
@@ -50,24 +76,12 @@ pub struct Rendered {
 /// folder nor known; the error names file and line.
 pub fn read(dir: &Path) -> Result<Rendered> {
     let found = read::tree(dir)?;
-    let fmd_server = format!("{}{}.service", unit::FOLDER, Service::FmdServer);
-    ensure!(
-        found.get(&fmd_server).is_none() || !found.text(&fmd_server)?.contains("\nLoadCredential="),
-        "--rendered {}: {fmd_server} loads a registration token (LoadCredential), which is in no tree; \
-         render it without (services.fmd-stack.registrationTokenFile = null)",
-        dir.display()
-    );
-    let mut files = store::map(dir, found)?;
-    let filled = fill(&mut files);
+    refuse_tokens(dir, &found)?;
+    let mut files = store::map(dir, found, WITHOUT_SYSTEMD)?;
+    let filled = fill(&mut files, &FILLED);
     let units = unit::all(&mut files)?;
     let main = main_file(&units);
-    ensure!(
-        files.get(&main).is_some(),
-        "--rendered {}: no {main} in it, nginx's configuration",
-        dir.display()
-    );
-    let text = files.text(&main)?;
-    files.insert(&main, with_servers(&text).as_bytes());
+    let text = let_servers_in(dir, &mut files, &main)?;
     files.insert(SYSTEMCTL, systemctl(&main).as_bytes());
     let mut units = units;
     if text.contains(OWN_PROCESS) {
@@ -97,9 +111,9 @@ pub fn read(dir: &Path) -> Result<Rendered> {
 }
 
 /// Takes from the overlay what the tree leaves out, and names it.
-fn fill(files: &mut FileTree) -> Vec<String> {
+fn fill(files: &mut FileTree, prefixes: &[&str]) -> Vec<String> {
     let mut filled = Vec::new();
-    for prefix in FILLED {
+    for prefix in prefixes {
         if files.iter().any(|(path, _)| path.starts_with(prefix)) {
             continue;
         }
@@ -136,13 +150,54 @@ fn socket_group(units: &[(Service, Unit)]) -> String {
     group.unwrap_or_else(|| "www-data".to_owned())
 }
 
-/// Reads a folder laid out like `containers/rootfs`, for a testbed that is a whole Debian.
-pub fn plain(dir: &Path) -> Result<Rendered> {
+/// Reads a folder for a testbed that is a whole Debian with systemd: its units stay files, and start
+/// the services themselves.
+///
+/// # Errors
+/// As [`read`]. Of its units, only what starts a service has to be on Debian.
+pub fn for_machine(dir: &Path) -> Result<Rendered> {
+    let found = read::machine(dir)?;
+    refuse_tokens(dir, &found)?;
+    let mut files = store::map(dir, found, MACHINE)?;
+    let filled = fill(&mut files, &[&FILLED[..], &OF_THE_HOW_TO].concat());
+    let units = unit::all(&mut files.clone())?;
+    let_servers_in(dir, &mut files, &main_file(&units))?;
+    accounts::add(&mut files, &units)?;
+    let nginx = units.iter().find(|(service, _)| *service == Service::Nginx);
+    if nginx.is_some_and(|(_, unit)| unit.user.is_some()) {
+        files.insert(TEMPORARY.0, TEMPORARY.1.as_bytes());
+    }
     Ok(Rendered {
-        files: read::plain(dir)?,
+        files,
         units: Vec::new(),
-        filled: Vec::new(),
+        filled,
     })
+}
+
+/// A unit that loads a secret: it is in no tree.
+fn refuse_tokens(dir: &Path, found: &FileTree) -> Result<()> {
+    let units = found.iter().map(|(path, _)| path);
+    for path in units.filter(|path| path.starts_with(unit::FOLDER)) {
+        ensure!(
+            !found.text(path)?.contains("\nLoadCredential="),
+            "--rendered {}: {path} loads a registration token (LoadCredential), which is in no tree; \
+             render it without (services.fmd-stack.registrationTokenFile = null)",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// Has nginx's main file include the servers of scenarios; returns it as it was.
+fn let_servers_in(dir: &Path, files: &mut FileTree, main: &str) -> Result<String> {
+    ensure!(
+        files.get(main).is_some(),
+        "--rendered {}: no {main} in it, nginx's configuration",
+        dir.display()
+    );
+    let text = files.text(main)?;
+    files.insert(main, with_servers(&text).as_bytes());
+    Ok(text)
 }
 
 /// A ban in nginx has its unit reloaded. Without systemd this does what nginx's unit says to do then.

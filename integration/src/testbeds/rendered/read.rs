@@ -24,6 +24,15 @@ const TAKEN: [&str; 8] = [
     "usr/lib/fmd-stack",
 ];
 
+/// What is taken beside that for a machine with systemd.
+const OF_A_MACHINE: [&str; 5] = [
+    "etc/systemd/system/fmd-server.service.d",
+    "etc/systemd/system/nginx.service.d",
+    "etc/systemd/system/fail2ban.service.d",
+    "etc/systemd/system/nftables.service.d",
+    "etc/sysusers.d/fmd-server.conf",
+];
+
 /// Every file of the stack below `dir`, links followed.
 pub fn tree(dir: &Path) -> Result<FileTree> {
     ensure!(
@@ -45,16 +54,11 @@ pub fn tree(dir: &Path) -> Result<FileTree> {
     Ok(tree)
 }
 
-/// Every file below `dir`, links followed.
-pub fn plain(dir: &Path) -> Result<FileTree> {
-    ensure!(
-        dir.join("etc").is_dir(),
-        "--rendered {}: no folder etc/ in it",
-        dir.display()
-    );
-    let mut tree = FileTree::default();
-    for folder in ["etc", "usr"] {
-        add(dir, folder, &mut tree)?;
+/// The same for a machine with systemd: what stands beside the units, and the services' users, too.
+pub fn machine(dir: &Path) -> Result<FileTree> {
+    let mut tree = tree(dir)?;
+    for path in OF_A_MACHINE {
+        add(dir, path, &mut tree)?;
     }
     Ok(tree)
 }
@@ -104,7 +108,7 @@ fn resolve(dir: &Path, path: &Path) -> Result<Option<PathBuf>> {
     if carried.symlink_metadata().is_ok() {
         return resolve(dir, &carried);
     }
-    if store::on_debian(&text).is_some() {
+    if store::on_debian(&text, super::MACHINE).is_some() {
         return Ok(None);
     }
     if target.exists() {

@@ -14,6 +14,15 @@ pub const STORE: &str = "/nix/store/";
 /// store under its real name.
 const KEPT: &str = "usr/lib/fmd-stack/store/";
 
+/// What stands elsewhere on each testbed.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    /// FMD Server.
+    pub fmd_server: &'static str,
+    /// systemctl, or what stands for it.
+    pub systemctl: &'static str,
+}
+
 /// Package, path in it, path on Debian. A path that ends in `/` stands for all below it.
 const TABLE: &[(&str, &str, &str)] = &[
     ("bash", "bin/", "/usr/bin/"),
@@ -22,7 +31,6 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("fail2ban", "etc/fail2ban/", "/etc/fail2ban/"),
     // The packaged unit, which NixOS links and adds to.
     ("fail2ban", "lib/systemd/system/", "/lib/systemd/system/"),
-    ("fmd-server", "bin/fmd-server", "/usr/bin/fmd-server"),
     ("gawk", "bin/", "/usr/bin/"),
     ("gnugrep", "bin/", "/usr/bin/"),
     ("gnused", "bin/", "/usr/bin/"),
@@ -33,7 +41,6 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("nginx", "bin/nginx", "/usr/sbin/nginx"),
     ("nginx", "conf/", "/etc/nginx/"),
     ("nginx.conf", "", "/etc/nginx/nginx.conf"),
-    ("systemd", "bin/systemctl", super::SYSTEMCTL),
     ("systemd", "bin/", "/usr/bin/"),
 ];
 
@@ -42,7 +49,7 @@ const TABLE: &[(&str, &str, &str)] = &[
 ///
 /// # Errors
 /// A store path is neither in the folder, nor in the table, nor on this machine.
-pub fn map(dir: &Path, mut found: FileTree) -> Result<FileTree> {
+pub fn map(dir: &Path, mut found: FileTree, places: Places) -> Result<FileTree> {
     let mut mapped = FileTree::default();
     while !found.is_empty() {
         let mut carried = FileTree::default();
@@ -59,7 +66,7 @@ pub fn map(dir: &Path, mut found: FileTree) -> Result<FileTree> {
                     || (path.starts_with(unit::FOLDER) && !unit::is_read(line));
                 match unread {
                     true => lines.push_str(line),
-                    false => lines.push_str(&map_line(dir, line, &place, &mut carried)?),
+                    false => lines.push_str(&map_line(dir, line, &place, places, &mut carried)?),
                 }
             }
             mapped.insert(&kept(path), lines.as_bytes());
@@ -77,7 +84,13 @@ pub fn map(dir: &Path, mut found: FileTree) -> Result<FileTree> {
     Ok(mapped)
 }
 
-fn map_line(dir: &Path, line: &str, place: &str, carried: &mut FileTree) -> Result<String> {
+fn map_line(
+    dir: &Path,
+    line: &str,
+    place: &str,
+    places: Places,
+    carried: &mut FileTree,
+) -> Result<String> {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(start) = rest.find(STORE) {
@@ -85,7 +98,7 @@ fn map_line(dir: &Path, line: &str, place: &str, carried: &mut FileTree) -> Resu
         let end = from.find(is_delimiter).unwrap_or(from.len());
         let (path, after) = from.split_at(end);
         text.push_str(before);
-        text.push_str(&map_path(dir, path, place, carried)?);
+        text.push_str(&map_path(dir, path, place, places, carried)?);
         rest = after;
     }
     text.push_str(rest);
@@ -96,7 +109,13 @@ fn is_delimiter(c: char) -> bool {
     c.is_whitespace() || "\"';,()[]{}<>|&:=`*".contains(c)
 }
 
-fn map_path(dir: &Path, path: &str, place: &str, carried: &mut FileTree) -> Result<String> {
+fn map_path(
+    dir: &Path,
+    path: &str,
+    place: &str,
+    places: Places,
+    carried: &mut FileTree,
+) -> Result<String> {
     if dir
         .join(path.trim_start_matches('/'))
         .symlink_metadata()
@@ -105,7 +124,7 @@ fn map_path(dir: &Path, path: &str, place: &str, carried: &mut FileTree) -> Resu
         read::add(dir, path.trim_start_matches('/'), carried)?;
         return Ok(format!("/{}", kept(path.trim_start_matches('/'))));
     }
-    if let Some(debian) = on_debian(path) {
+    if let Some(debian) = on_debian(path, places) {
         return Ok(debian);
     }
     // On NixOS: the sandbox has the store as it is.
@@ -127,11 +146,16 @@ fn kept(name: &str) -> String {
 }
 
 /// The Debian path for a store path.
-pub fn on_debian(path: &str) -> Option<String> {
+pub fn on_debian(path: &str, places: Places) -> Option<String> {
     let path = path.strip_prefix(STORE)?;
     let (object, inner) = path.split_once('/').unwrap_or((path, ""));
     let (_hash, name) = object.split_once('-')?;
     let package = package(name);
+    match (package, inner) {
+        ("fmd-server", "bin/fmd-server") => return Some(places.fmd_server.to_owned()),
+        ("systemd", "bin/systemctl") => return Some(places.systemctl.to_owned()),
+        _ => {}
+    }
     TABLE.iter().find_map(|(known, from, to)| {
         if *known != package && *known != name {
             return None;
@@ -163,7 +187,8 @@ mod tests {
 
     #[test]
     fn packages_stand_where_debian_has_them() {
-        let on = |path: &str| on_debian(&format!("/nix/store/abc123-{path}"));
+        let places = super::super::WITHOUT_SYSTEMD;
+        let on = |path: &str| on_debian(&format!("/nix/store/abc123-{path}"), places);
         assert_eq!(on("nftables-1.1.3/bin/nft").unwrap(), "/usr/sbin/nft");
         assert_eq!(
             on("nginx-1.28.0/conf/fastcgi.conf").unwrap(),
@@ -185,13 +210,14 @@ mod tests {
         let line = "include /nix/store/abc-mailcap-2.1/etc/nginx/mime.types;";
         let dir = Path::new("/nowhere");
         assert_eq!(
-            map_line(dir, line, "x", &mut carried).unwrap(),
+            map_line(dir, line, "x", super::super::MACHINE, &mut carried).unwrap(),
             "include /etc/nginx/mime.types;"
         );
         let error = map_line(
             dir,
             "a /nix/store/abc-what/x;",
             "nginx.conf, line 7",
+            super::super::MACHINE,
             &mut carried,
         );
         let error = error.unwrap_err().to_string();

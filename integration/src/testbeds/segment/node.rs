@@ -1,15 +1,13 @@
 //! A node of a segment: commands enter its namespaces with `nsenter`.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command as Process;
 use tokio::time::timeout;
 
 use super::SUITE;
 use crate::testbed::{Addresses, Command, Node, Output};
+use crate::testbeds::group::{Group, status_number};
 
 /// The environment of every command: nothing of the caller's gets in.
 const ENVIRONMENT: [&str; 4] = [
@@ -72,29 +70,13 @@ impl Node for NamespaceNode {
         let line = command.argv.join(" ");
         let place = || format!("running `{line}` on {}", self.name);
         let enter = self.enter();
-        let mut process = Process::new(&enter[0])
+        let mut process = Process::new(&enter[0]);
+        process
             .args(&enter[1..])
             .args(["env", "-i"])
             .args(ENVIRONMENT)
-            .args(&command.argv)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(place)?;
-        let stdin = process.stdin.take();
-        let ended = timeout(command.deadline, async {
-            let feed = async {
-                if let Some(mut stdin) = stdin {
-                    // A command may end without reading its input.
-                    let _ = stdin.write_all(&command.stdin).await;
-                }
-            };
-            let ((), output) = tokio::join!(feed, process.wait_with_output());
-            output
-        });
+            .args(&command.argv);
+        let ended = timeout(command.deadline, Group::run(&mut process, &command.stdin));
         match ended.await {
             Ok(output) => {
                 let output = output.with_context(place)?;
@@ -112,12 +94,4 @@ impl Node for NamespaceNode {
             ),
         }
     }
-}
-
-/// The exit status as a shell would give it.
-fn status_number(status: std::process::ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

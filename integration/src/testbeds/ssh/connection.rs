@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command as Process};
 use tokio::time::timeout;
 
-use super::quote;
 use crate::testbed::{Command, Output, last_lines};
+use crate::testbeds::quote;
 
 const GUARD: &str = include_str!("guard.sh");
 const UNDO: &str = include_str!("undo.sh");

@@ -21,10 +21,10 @@ use crate::testbed::{Addresses, Command, Node};
 /// The jail without which nothing can be proven.
 const JAIL: &str = "fmd-server";
 
-/// nginx gives back one login and one registration a second and holds five of each
+/// nginx gives back a login or registration in two seconds and holds five of both
 /// (etc/nginx/fmd-stack): after this a client has all of them again. nginx tells nobody how many
 /// are left, so there is nothing to look at while waiting.
-const LIMITS_RECOVER: Duration = Duration::from_secs(5);
+const LIMITS_RECOVER: Duration = Duration::from_secs(10);
 
 /// Ends what the jails of the stack have counted so far, and reads it again. fail2ban knows no
 /// other way to forget failures; bans, of others too, come back from its database.
@@ -46,6 +46,7 @@ pub struct Connected {
     pub version: String,
     /// Ports of the server on which something listens that is not of the stack.
     pub ports_beside: Vec<u16>,
+    connected: Instant,
     /// When the last scenario ended.
     last: StdMutex<Option<Instant>>,
     guards: Vec<Guard>,
@@ -136,6 +137,7 @@ async fn connect(options: &Options) -> Result<Connected> {
         url: options.url.clone(),
         registration_token,
         version: String::new(),
+        connected: Instant::now(),
         last: StdMutex::default(),
         guards,
         _sockets: sockets,
@@ -295,14 +297,13 @@ impl Connected {
             node.mark_clean(false).await?;
         }
         let last = self.last.lock().ok().and_then(|last| *last);
-        match last {
-            Some(last) => tokio::time::sleep_until(last + LIMITS_RECOVER).await,
+        if last.is_none() {
             // What an earlier run left, or whoever tried the clients by hand.
-            None => {
-                self.server.undo().await?;
-                self.forget().await?;
-            }
+            self.server.undo().await?;
+            self.forget().await?;
         }
+        let last = last.unwrap_or(self.connected);
+        tokio::time::sleep_until(last + LIMITS_RECOVER).await;
         Ok(())
     }
 

@@ -9,7 +9,6 @@ mod deployment;
 mod machine;
 mod node;
 mod options;
-mod quote;
 mod safety;
 mod services;
 

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 
 use super::connection::Line;
-use super::quote;
 use crate::testbed::{Addresses, Command, Node, Output};
+use crate::testbeds::quote;
 
 /// Writes what is to be done at the end, whole or not at all. Arguments: the task's folder, its
 /// script, the length of its input.

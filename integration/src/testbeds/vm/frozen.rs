@@ -8,20 +8,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::agent::Agent;
-use super::emulator::{Accelerator, Program};
-use super::howto::{self, HowTo};
+use super::host::{self, Host};
 use super::image;
-use super::qemu::{self, From, Qemu};
-use crate::rootfs::{self, Rootfs};
+use super::qemu::{self, Qemu, Source};
+use crate::rootfs;
 use crate::testbed::FileTree;
 
 /// Raised when the way a machine is made changes without anything it is made from changing.
-const FORMAT: &str = "1";
+const FORMAT: &str = "3";
 
 /// How many frozen machines stay in the cache, half a gigabyte each.
 const KEPT: usize = 3;
@@ -36,17 +35,11 @@ const PANIC: &str = "Kernel panic";
 /// Written last.
 const STAMP: &str = "complete";
 
-/// A frozen machine, and what is needed to wake it.
+/// A frozen machine.
 #[derive(Debug)]
 pub struct Frozen {
     /// The folder of its files.
     pub folder: PathBuf,
-    /// The qemu it was frozen with.
-    pub program: Program,
-    /// How it runs.
-    pub accelerator: Accelerator,
-    /// The root filesystem it was made from.
-    pub rootfs: Rootfs,
     /// Keeps other runs from deleting it.
     _lock: Flock<File>,
 }
@@ -54,21 +47,15 @@ pub struct Frozen {
 /// The machine for this configuration and this FMD Server, made if it is missing.
 ///
 /// # Errors
-/// qemu is missing or too old, the how-to's commands fail, or the machine does not boot.
+/// The how-to's commands fail, or the machine does not boot.
 pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
-    let program = Program::find().await?;
-    let how_to = howto::read()?;
-    let rootfs = image::rootfs(&how_to).await?;
-    let accelerator = program.accelerator(&image::kernel(&rootfs)?).await;
     let parts = Parts {
-        program: &program,
-        accelerator,
-        how_to: &how_to,
-        rootfs: &rootfs,
+        host: host::get().await?,
         config,
         fmd_server,
     };
     let cache = rootfs::folder()?;
+    fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let folder = cache.join(format!("frozen-{}", parts.key()?));
     loop {
         let lock = lock(&folder, FlockArg::LockShared).await?;
@@ -78,9 +65,6 @@ pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
                 .map(|stamp| stamp.set_modified(std::time::SystemTime::now()));
             return Ok(Frozen {
                 folder,
-                program: program.clone(),
-                accelerator,
-                rootfs: rootfs.clone(),
                 _lock: lock,
             });
         }
@@ -89,7 +73,7 @@ pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
         if !folder.join(STAMP).is_file() {
             let made = parts.make(&folder).await;
             if made.is_err() {
-                let _ = fs::remove_dir_all(&folder);
+                let _ = rootfs::remove(&folder).await;
             }
             made?;
             prune(&cache, &folder);
@@ -97,12 +81,14 @@ pub async fn ensure(config: &FileTree, fmd_server: &Path) -> Result<Frozen> {
     }
 }
 
+async fn lock(folder: &Path, how: FlockArg) -> Result<Flock<File>> {
+    let path = folder.with_extension("lock");
+    rootfs::lock(path, how, "Another run is making this machine").await
+}
+
 /// Everything a frozen machine depends on.
 struct Parts<'a> {
-    program: &'a Program,
-    accelerator: Accelerator,
-    how_to: &'a HowTo,
-    rootfs: &'a Rootfs,
+    host: &'static Host,
     config: &'a FileTree,
     fmd_server: &'a Path,
 }
@@ -119,12 +105,17 @@ impl Parts<'_> {
             hash.update(bytes);
         };
         add(FORMAT.as_bytes());
-        add(self.program.version.as_bytes());
-        add(self.accelerator.name().as_bytes());
-        add(&qemu::MEMORY.to_le_bytes());
-        add(self.how_to.commands.as_bytes());
+        add(self.host.program.version.as_bytes());
+        // What qemu is told: a machine wakes only in one built as it was.
+        for option in self.host.accelerator.options() {
+            add(option.as_bytes());
+        }
+        for option in qemu::options(Path::new(""), Source::Boot) {
+            add(option.as_bytes());
+        }
+        add(self.host.how_to.commands.as_bytes());
         add(image::MAKE_DISK.as_bytes());
-        add(self.rootfs.dir.as_os_str().as_encoded_bytes());
+        add(self.host.rootfs.dir.as_os_str().as_encoded_bytes());
         // Reading the program itself would take longer than waking the machine.
         for number in [
             meta.size(),
@@ -136,14 +127,10 @@ impl Parts<'_> {
         }
         for (path, file) in self.config.iter().chain(image::guest_files().iter()) {
             add(path.as_bytes());
+            add(&file.mode.to_le_bytes());
             add(&file.bytes);
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(rootfs::short(hash))
     }
 
     async fn make(&self, folder: &Path) -> Result<()> {
@@ -151,24 +138,18 @@ impl Parts<'_> {
         eprintln!(
             "Making the machine once: a disk from docs/how-to/debian.md, then one boot, about 40 s."
         );
-        remove(folder)?;
+        rootfs::remove(folder).await?;
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        image::make(
-            self.rootfs,
-            self.how_to,
-            self.config,
-            self.fmd_server,
-            folder,
-        )
-        .await
-        .context("making the machine's disk")?;
+        image::make(self.host, self.config, self.fmd_server, folder)
+            .await
+            .context("making the machine's disk")?;
         let disk = started.elapsed();
         self.boot(folder).await?;
         File::create(folder.join(STAMP)).context("writing the stamp")?;
         let boot = started.elapsed() - disk;
         eprintln!(
             "Made the machine ({}): disk {:.0} s, boot {:.0} s.",
-            self.accelerator.name(),
+            self.host.accelerator.name(),
             disk.as_secs_f64(),
             boot.as_secs_f64()
         );
@@ -188,17 +169,15 @@ impl Parts<'_> {
     }
 
     async fn freeze(&self, folder: &Path) -> Result<()> {
-        let mut machine = Qemu::start(self.program, self.accelerator, folder, From::Boot).await?;
+        let mut machine = Qemu::start(self.host, folder, Source::Boot).await?;
         let mut agent = Agent::on(machine.agent().await?);
         let up = tokio::select! {
             up = agent.ready() => up,
             ended = machine.stopped() => ended.and_then(|()| anyhow::bail!("the machine has switched itself off")),
         };
         if let Err(error) = up {
-            return Err(error.context(format!(
-                "the machine does not boot. {}",
-                machine.last_words()
-            )));
+            let words = machine.last_words().await;
+            anyhow::bail!("the machine does not boot: {error:#}\n{}", words.trim());
         }
         machine
             .qmp
@@ -208,30 +187,6 @@ impl Parts<'_> {
         // Not before: the agent would see its port closed.
         drop(agent);
         machine.ended().await
-    }
-}
-
-async fn lock(folder: &Path, how: FlockArg) -> Result<Flock<File>> {
-    let path = folder.with_extension("lock");
-    if let Some(cache) = path.parent() {
-        fs::create_dir_all(cache).with_context(|| format!("making {}", cache.display()))?;
-    }
-    tokio::task::spawn_blocking(move || {
-        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-        Flock::lock(file, how)
-            .map_err(|(_, errno)| errno)
-            .with_context(|| format!("locking {}", path.display()))
-    })
-    .await
-    .context("waiting for the machine")?
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("deleting {}", folder.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -265,13 +220,4 @@ fn prune(cache: &Path, newest: &Path) {
 fn is_frozen(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with("frozen-"))
-}
-
-/// Checks what can be checked before anything is made.
-pub async fn check() -> Result<()> {
-    ensure!(
-        cfg!(target_arch = "x86_64"),
-        "the vm testbed needs an x86-64 machine"
-    );
-    Program::find().await.map(drop)
 }

@@ -14,6 +14,11 @@ pub struct HowTo {
     pub commands: String,
 }
 
+/// The blocks marked `sh` and this word, which tests run in a machine that is up.
+pub fn marked(word: &str) -> String {
+    blocks(TEXT, &format!("```sh {word}"))
+}
+
 /// Reads the how-to.
 pub fn read() -> Result<HowTo> {
     parse(TEXT)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rust_embed::RustEmbed;
 
+use super::host::Host;
 use super::howto::HowTo;
 use super::qemu::{DISK, INITRD, KERNEL};
 use crate::rootfs::{self, Recipe, Rootfs};
@@ -44,7 +45,7 @@ pub fn recipe(how_to: &HowTo) -> Recipe {
             // for the port on the segment
             "ethtool",
         ],
-        script: how_to.packages.clone(),
+        script: how_to.packages.clone().into(),
     }
 }
 
@@ -84,14 +85,8 @@ fn is_kernel(name: &std::ffi::OsStr) -> bool {
 /// Makes disk, kernel and initrd in the folder `out`.
 ///
 /// `config` is what the how-to copies from this project, `fmd_server` the program it installs.
-pub async fn make(
-    rootfs: &Rootfs,
-    how_to: &HowTo,
-    config: &FileTree,
-    fmd_server: &Path,
-    out: &Path,
-) -> Result<()> {
-    let packed = std::fs::read(kernel(rootfs)?).context("reading the kernel")?;
+pub async fn make(host: &Host, config: &FileTree, fmd_server: &Path, out: &Path) -> Result<()> {
+    let packed = std::fs::read(kernel(&host.rootfs)?).context("reading the kernel")?;
     let payload = payload(&packed).context("the kernel is not packed with zstd")?;
     std::fs::write(out.join(format!("{KERNEL}.zst")), payload).context("writing the kernel")?;
     let (uid, gid) = sandbox::inner_root();
@@ -107,12 +102,16 @@ pub async fn make(
         programs: vec![(FIRST_FD + 1, "/root/fmd-server".to_owned())],
         server: None,
     };
-    let opens = [rootfs.dir.clone(), fmd_server.to_owned(), out.to_owned()];
+    let opens = [
+        host.rootfs.dir.clone(),
+        fmd_server.to_owned(),
+        out.to_owned(),
+    ];
     let segment = Segment::start(machine, &opens).await?;
     // Beyond the sandbox's root there is no path to it, but the descriptor is as good as one.
     let folder = format!("/proc/1/fd/{}", FIRST_FD + 2);
-    let command =
-        Command::shell(MAKE_DISK, &[&folder, &how_to.commands]).deadline(Duration::from_secs(300));
+    let command = Command::shell(MAKE_DISK, &[&folder, &host.how_to.commands])
+        .deadline(Duration::from_secs(300));
     let made = segment.itself().run(command).await;
     segment.stop().await?;
     made?
@@ -149,6 +148,25 @@ pub async fn rootfs(how_to: &HowTo) -> Result<Rootfs> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_filesystem_without_a_kernel_says_where_it_looked() {
+        let home = tempfile::tempdir().unwrap();
+        let rootfs = Rootfs {
+            dir: home.path().to_owned(),
+            tar: home.path().join("root.tar"),
+        };
+        let boot = home.path().join("boot");
+        std::fs::create_dir(&boot).unwrap();
+        let error = kernel(&rootfs).unwrap_err().to_string();
+        let place = boot.display().to_string();
+        assert!(
+            error.contains(&place) && error.contains("fmd-stack clean"),
+            "{error}"
+        );
+        std::fs::write(boot.join("vmlinuz-6.12"), b"").unwrap();
+        assert_eq!(kernel(&rootfs).unwrap(), boot.join("vmlinuz-6.12"));
+    }
 
     #[test]
     fn finds_the_payload_and_nothing_in_other_files() {

@@ -6,8 +6,16 @@ cd /root
 # No systemd runs here: systemctl enables units, and says of the rest that it is
 # left to the first boot.
 export SYSTEMD_OFFLINE=1
+# As somebody's copy may be who lets nobody see what he makes.
+umask 077
+chmod -R go= fmd-stack
 sh -eu -c "$2"
+umask 022
 rm -rf fmd-stack fmd-server
+for folder in / /etc /usr /usr/lib /etc/systemd/system /etc/nginx /etc/fail2ban; do
+    mode=$(stat -c %a "$folder")
+    [ "$mode" = 755 ] || { echo "the how-to has left $folder with mode $mode" >&2; exit 1; }
+done
 
 systemctl --quiet enable systemd-networkd ssh fmd-testbed-agent
 # Nothing of the stack, and half of the time to boot under emulation.

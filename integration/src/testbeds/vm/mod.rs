@@ -6,14 +6,18 @@
 mod agent;
 mod emulator;
 mod frozen;
+mod host;
 mod howto;
 mod image;
 mod keeper;
+mod memory;
 mod qemu;
 mod qmp;
 mod rendered;
+mod run_folder;
 mod services;
 mod ssh;
+mod tail;
 mod wire;
 
 use std::path::PathBuf;
@@ -31,9 +35,12 @@ use crate::testbed::{
 };
 use agent::Agent;
 use frozen::Frozen;
-use qemu::{From, Qemu};
+use host::Host;
+use qemu::{Qemu, Source};
 use ssh::{Connection, MachineNode};
 
+pub use host::check;
+pub use howto::marked as how_to;
 pub use keeper::{KEEPER, main as keeper_main};
 pub use wire::{WIRE, main as wire_main};
 
@@ -69,18 +76,17 @@ pub struct Vm {
     _frozen: Frozen,
 }
 
-/// Checks the surroundings and makes the machine, so that the first scenario doesn't pay for it.
+/// Makes the machine, so that the first scenario doesn't pay for it.
 pub async fn prepare(fmd: &FmdServer, config: &FileTree) -> Result<()> {
-    frozen::check().await?;
     let config = for_debian(config, true).await?;
     frozen::ensure(&config, &program(fmd)?.0).await.map(drop)
 }
 
 /// The configuration as the machine can use it.
 async fn for_debian(config: &FileTree, tell: bool) -> Result<FileTree> {
-    let rootfs = image::rootfs(&howto::read()?).await?;
+    let host = host::get().await?;
     let mut config = config.clone();
-    let left_out = rendered::for_debian(&mut config, &rootfs.dir)?;
+    let left_out = rendered::for_debian(&mut config, &host.rootfs.dir)?;
     for line in left_out.iter().filter(|_| tell) {
         eprintln!("Left out, since it names what only a Nix store has: {line}");
     }
@@ -104,19 +110,14 @@ impl Vm {
     /// qemu or the root filesystem is missing and can't be had, the machine does not boot (its
     /// console's last lines are quoted), or a service does not start with the configuration.
     pub async fn start(mut spec: Spec) -> Result<Self> {
-        frozen::check().await?;
+        let host = host::get().await?;
         spec.shipped = for_debian(&spec.shipped, false).await?;
         spec.files = for_debian(&spec.files, false).await?;
         let (binary, name) = program(&spec.fmd_server)?;
         let frozen = frozen::ensure(&spec.shipped, &binary).await?;
         let (segment, qemu) = tokio::join!(
-            start_segment(&frozen),
-            Qemu::start(
-                &frozen.program,
-                frozen.accelerator,
-                &frozen.folder,
-                From::Frozen
-            ),
+            start_segment(host),
+            Qemu::start(host, &frozen.folder, Source::Frozen),
         );
         let (segment, mut qemu) = (segment?, qemu?);
         let wire = qemu.wire.take().context("the machine has no wire")?;
@@ -129,14 +130,22 @@ impl Vm {
         };
         let key = node.make_key().await?;
         let mut agent = Agent::on(qemu.agent().await?);
-        qemu.qmp
-            .resume(qemu::STATE)
-            .await
-            .context("waking the machine")?;
-        let connection = node.connect(&mut agent, &key).await;
-        let connection = connection
-            .with_context(|| format!("the machine does not answer. {}", qemu.last_words()))?;
-        let fmd_server = format!("{name} ({})", frozen.accelerator.name());
+        if let Err(error) = qemu.qmp.resume(qemu::STATE).await {
+            return Err(error.context(format!(
+                "waking the machine kept in {}; if that is damaged, `fmd-stack clean` empties the \
+                 cache, and the next run makes it anew. {}",
+                frozen.folder.display(),
+                qemu.last_words().await
+            )));
+        }
+        let connection = match node.connect(&mut agent, &key).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let words = qemu.last_words().await;
+                return Err(error.context(format!("the machine does not answer. {words}")));
+            }
+        };
+        let fmd_server = format!("{name} ({})", host.accelerator.name());
         let vm = Self {
             qemu: Mutex::new(qemu),
             agent: Mutex::new(agent),
@@ -160,7 +169,7 @@ impl Vm {
 }
 
 /// The segment, on the root filesystem the machine was made from.
-async fn start_segment(frozen: &Frozen) -> Result<Segment> {
+async fn start_segment(host: &Host) -> Result<Segment> {
     let suite = std::env::current_exe().context("finding the suite's own binary")?;
     let machine = Machine {
         host_name: "clients".to_owned(),
@@ -168,7 +177,7 @@ async fn start_segment(frozen: &Frozen) -> Result<Segment> {
         programs: vec![(FIRST_FD + 1, SUITE.to_owned())],
         server: None,
     };
-    Segment::start(machine, &[frozen.rootfs.dir.clone(), suite]).await
+    Segment::start(machine, &[host.rootfs.dir.clone(), suite]).await
 }
 
 #[async_trait]
@@ -212,7 +221,7 @@ impl Testbed for Vm {
         if let Err(error) = agent.ready().await {
             return Err(error.context(format!(
                 "the machine does not come back. {}",
-                self.qemu.lock().await.last_words()
+                self.qemu.lock().await.last_words().await
             )));
         }
         *connection = Some(self.node.connect(&mut agent, &self.key).await?);

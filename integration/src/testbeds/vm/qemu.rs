@@ -1,37 +1,34 @@
 //! qemu as a child process: one machine, booted or resumed.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
-use super::emulator::{Accelerator, Program};
+use super::host::Host;
 use super::keeper::KEEPER;
 use super::qmp::Qmp;
+use super::tail::Tail;
+use super::{memory, run_folder};
 
 /// Guest memory in MiB: the stack and its system use 190.
 pub const MEMORY: u64 = 1024;
 
-/// Kept of the console, for error messages.
-const CONSOLE_LINES: usize = 40;
-
-/// The kernel's command line. The initrd mounts the disk; without a screen nobody reads progress.
+/// The kernel's command line. The initrd mounts the disk; systemd says what fails or what it waits
+/// for, which is all that is known of a machine that does not boot.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet net.ifnames=0 mitigations=off panic=-1 \
-     8250.nr_uarts=1 systemd.show_status=0 random.trust_cpu=on";
+     8250.nr_uarts=1 systemd.show_status=auto random.trust_cpu=on";
 
 /// What a machine starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum Source {
     /// Its disk, which it changes.
     Boot,
     /// Its frozen state; what it changes is thrown away.
@@ -54,8 +51,8 @@ pub const STATE: &str = "state.bin";
 pub struct Qemu {
     child: Child,
     run: TempDir,
-    console: Arc<Mutex<VecDeque<String>>>,
-    errors: Arc<Mutex<VecDeque<String>>>,
+    console: Tail,
+    errors: Tail,
     /// Its control socket.
     pub qmp: Qmp,
     /// The suite's end of the machine's network card: a datagram is a frame.
@@ -67,17 +64,9 @@ impl Qemu {
     ///
     /// # Errors
     /// There is too little memory, or qemu ends at once; what it said is quoted.
-    pub async fn start(
-        program: &Program,
-        accelerator: Accelerator,
-        folder: &Path,
-        from: From,
-    ) -> Result<Self> {
-        check_memory()?;
-        let run = tempfile::Builder::new()
-            .prefix("fmd-stack-vm-")
-            .tempdir()
-            .context("making a temporary folder")?;
+    pub async fn start(host: &Host, folder: &Path, from: Source) -> Result<Self> {
+        memory::check()?;
+        let run = run_folder::make()?;
         let (wire, card) = socketpair(
             AddressFamily::Unix,
             SockType::Datagram,
@@ -87,8 +76,8 @@ impl Qemu {
         .context("making the machine's wire")?;
         let mut child = Command::new("/proc/self/exe")
             .args([KEEPER, &std::process::id().to_string()])
-            .arg(&program.path)
-            .args(accelerator.options())
+            .arg(&host.program.path)
+            .args(host.accelerator.options())
             .args(options(run.path(), from))
             .current_dir(folder)
             .env("TMPDIR", run.path())
@@ -100,11 +89,17 @@ impl Qemu {
             .kill_on_drop(true)
             .spawn()
             .context("starting qemu")?;
-        let console = collect(child.stdout.take());
-        let errors = collect(child.stderr.take());
+        let console = Tail::of(child.stdout.take());
+        let mut errors = Tail::of(child.stderr.take());
         let socket = run.path().join("qmp");
         let qmp = await_socket(&socket, &mut child).await;
-        let qmp = qmp.with_context(|| format!("qemu does not start: {}", text(&errors)))?;
+        let qmp = match qmp {
+            Ok(qmp) => qmp,
+            Err(error) => {
+                let said = errors.text().await;
+                return Err(error.context(format!("qemu does not start: {said}")));
+            }
+        };
         Ok(Self {
             child,
             run,
@@ -123,11 +118,11 @@ impl Qemu {
     }
 
     /// The last lines of the machine's console and of qemu itself, for error messages.
-    pub fn last_words(&self) -> String {
+    pub async fn last_words(&mut self) -> String {
+        let console = self.console.text().await;
         format!(
-            "{}\nThe console's last lines:\n{}",
-            text(&self.errors),
-            text(&self.console)
+            "{}\nThe console's last lines:\n{console}",
+            self.errors.text().await
         )
     }
 
@@ -154,24 +149,24 @@ impl Qemu {
         ensure!(
             status.success(),
             "qemu ended with {status}: {}",
-            text(&self.errors)
+            self.errors.text().await
         );
         Ok(())
     }
 }
 
 /// qemu's options. A frozen machine resumes only in one built exactly as it was.
-fn options(run: &Path, from: From) -> Vec<String> {
+pub fn options(run: &Path, from: Source) -> Vec<String> {
     // A comma ends a value, two stand for one.
     let run = run.display().to_string().replace(',', ",,");
     let (share, snapshot) = match from {
-        From::Boot => ("on", "off"),
+        Source::Boot => ("on", "off"),
         // Memory is copied on write, and writes to the disk go to an overlay in TMPDIR that qemu
         // has already deleted: nothing is left behind, however it ends.
-        From::Frozen => ("off", "on"),
+        Source::Frozen => ("off", "on"),
     };
     let mut options: Vec<String> = [
-        "-nodefaults -no-user-config -display none -smp 2",
+        "-nodefaults -no-user-config -display none -smp 1",
         "-device virtio-rng-pci -device virtio-serial-pci",
         "-device virtio-blk-pci,drive=disk",
         // Checksums and segments are for the kernels at both ends, see wire.rs.
@@ -217,25 +212,10 @@ fn options(run: &Path, from: From) -> Vec<String> {
     );
     match from {
         // A kernel that can't go on ends qemu instead of starting over.
-        From::Boot => options.push("-no-reboot".to_owned()),
-        From::Frozen => options.extend(["-incoming".to_owned(), "defer".to_owned()]),
+        Source::Boot => options.push("-no-reboot".to_owned()),
+        Source::Frozen => options.extend(["-incoming".to_owned(), "defer".to_owned()]),
     }
     options
-}
-
-fn check_memory() -> Result<()> {
-    let text = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    let available = kib.context("/proc/meminfo has no MemAvailable")? / 1024;
-    ensure!(
-        available >= MEMORY,
-        "the vm testbed's machine has {MEMORY} MiB of memory, but only {available} MiB are free here: \
-         end something, or run fewer scenarios at once (--jobs 1)"
-    );
-    Ok(())
 }
 
 /// Connects as soon as qemu listens.
@@ -255,47 +235,13 @@ async fn await_socket(socket: &Path, child: &mut Child) -> Result<Qmp> {
     connected.await.context("it opens no control socket")?
 }
 
-/// Keeps the last lines of a stream.
-fn collect(
-    stream: Option<impl AsyncRead + Unpin + Send + 'static>,
-) -> Arc<Mutex<VecDeque<String>>> {
-    let kept = Arc::new(Mutex::new(VecDeque::new()));
-    let keep = kept.clone();
-    if let Some(stream) = stream {
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(stream).split(b'\n');
-            while let Ok(Some(line)) = lines.next_segment().await {
-                let Ok(mut kept) = keep.lock() else { return };
-                if kept.len() == CONSOLE_LINES {
-                    kept.pop_front();
-                }
-                kept.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-        });
-    }
-    kept
-}
-
-fn text(lines: &Mutex<VecDeque<String>>) -> String {
-    lines
-        .lock()
-        .map(|lines| {
-            lines
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join("\n")
-        })
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn commas_in_the_temporary_folder_are_doubled() {
-        let options = options(Path::new("/tmp/a,b"), From::Frozen);
+        let options = options(Path::new("/tmp/a,b"), Source::Frozen);
         assert!(
             options
                 .iter()

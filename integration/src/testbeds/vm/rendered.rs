@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::testbed::{FileTree, overlay};
+use crate::testbed::FileTree;
+use crate::testbeds::rendered::{MACHINE, on_debian};
 
 const STORE: &str = "/nix/store/";
 
@@ -19,9 +20,6 @@ const DISPENSABLE: [&str; 7] = [
     "X-Restart-Triggers=",
 ];
 
-/// What NixOS makes without a file in `etc/`: the accounts of the services.
-const ACCOUNTS: &str = "etc/sysusers.d/fmd-server.conf";
-
 /// Maps the packages' paths to Debian's, below `root`; says what it had to leave out.
 ///
 /// # Errors
@@ -29,9 +27,6 @@ const ACCOUNTS: &str = "etc/sysusers.d/fmd-server.conf";
 pub fn for_debian(tree: &mut FileTree, root: &Path) -> Result<Vec<String>> {
     let mut left_out = Vec::new();
     let paths: Vec<String> = tree.iter().map(|(path, _)| path.to_owned()).collect();
-    if let (None, Some(accounts)) = (tree.get(ACCOUNTS), overlay().get(ACCOUNTS)) {
-        tree.insert(ACCOUNTS, &accounts.bytes);
-    }
     for path in paths {
         let Ok(text) = tree.text(&path) else { continue };
         let mut mapped = map_lines(tree, root, &path, &text, &mut left_out)?;
@@ -61,7 +56,16 @@ fn map_lines(
     }
     let mut mapped = String::new();
     for line in text.lines() {
-        match map_line(tree, root, line) {
+        // Debian's own search path has all of it.
+        if line.replace('"', "").starts_with("Environment=PATH=") {
+            continue;
+        }
+        let mapped_line = match line.trim_start().starts_with(['#', ';']) {
+            // Nobody reads it.
+            true => Ok(line.to_owned()),
+            false => map_line(tree, root, line),
+        };
+        match mapped_line {
             Ok(line) => mapped.push_str(&line),
             Err(missing) if DISPENSABLE.iter().any(|name| line.starts_with(name)) => {
                 left_out.push(format!(
@@ -102,8 +106,6 @@ fn counterpart(tree: &FileTree, root: &Path, path: &str) -> Option<String> {
     let name = item.split_once('-')?.1;
     match rest.split_once('/') {
         Some(("bin" | "sbin", program)) => find_program(root, program),
-        _ if rest == "bin" || rest == "sbin" => Some(format!("/usr/{rest}")),
-        _ if rest.ends_with("mime.types") => Some("/etc/nginx/mime.types".to_owned()),
         _ if rest.is_empty() => {
             // A file that NixOS also links into /etc.
             let mut same = tree
@@ -112,13 +114,13 @@ fn counterpart(tree: &FileTree, root: &Path, path: &str) -> Option<String> {
                 .filter(|path| path.rsplit('/').next() == Some(name));
             same.next().map(|path| format!("/{path}"))
         }
-        _ => None,
+        _ => on_debian(path, MACHINE),
     }
 }
 
 fn find_program(root: &Path, program: &str) -> Option<String> {
     if program == "fmd-server" {
-        return Some(super::FMD_SERVER.to_owned());
+        return Some(MACHINE.fmd_server.to_owned());
     }
     let places = ["usr/sbin", "usr/bin"].map(|folder| format!("{folder}/{program}"));
     places
@@ -130,6 +132,7 @@ fn find_program(root: &Path, program: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testbed::overlay;
 
     const UNIT: &str = "[Service]\n\
         Environment=\"PATH=/nix/store/aaaa-coreutils-9.5/bin:/nix/store/bbbb-nftables-1.1/bin\"\n\
@@ -140,7 +143,7 @@ mod tests {
         let mut tree = FileTree::default();
         tree.insert(
             "etc/nginx/nginx.conf",
-            b"include /nix/store/ffff-nginx-1.28/conf/mime.types;\n",
+            b"# /nix/store/ffff-nginx-1.28/share/doc\ninclude /nix/store/ffff-nginx-1.28/conf/mime.types;\ninclude /nix/store/ffff-nginx-1.28/conf/uwsgi_params;\n",
         );
         tree.insert("etc/systemd/system/nginx.service", UNIT.as_bytes());
         tree
@@ -158,7 +161,7 @@ mod tests {
         let (root, mut tree) = (debian(), tree());
         let left_out = for_debian(&mut tree, root.path()).unwrap();
         let unit = tree.text("etc/systemd/system/nginx.service").unwrap();
-        assert!(unit.contains("PATH=/usr/bin:/usr/bin\""), "{unit}");
+        assert!(!unit.contains("PATH="), "{unit}");
         assert!(
             unit.contains("ExecStart=/usr/sbin/nginx -c /etc/nginx/nginx.conf"),
             "{unit}"
@@ -168,7 +171,7 @@ mod tests {
         assert!(left_out[0].contains("ExecStartPre"));
         assert_eq!(
             tree.text("etc/nginx/nginx.conf").unwrap(),
-            "include /etc/nginx/mime.types;\n"
+            "# /nix/store/ffff-nginx-1.28/share/doc\ninclude /etc/nginx/mime.types;\ninclude /etc/nginx/uwsgi_params;\n"
         );
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use tokio::process::{Child, Command as Process};
+use tokio::process::Command as Process;
 use tokio::time::{interval, timeout};
 
 use super::agent::Agent;
 use crate::testbed::{Addresses, Command, Node, Output};
+use crate::testbeds::group::Group;
+use crate::testbeds::quote;
 use crate::testbeds::segment::NamespaceNode;
 
 /// In the sandbox, on its tmpfs: gone with it.
@@ -44,6 +46,9 @@ cat key.pub
 /// A key exchange takes a second under emulation.
 const CONNECT: Duration = Duration::from_secs(60);
 
+/// Told to end, ssh has no business beyond closing its socket.
+const CLOSE: Duration = Duration::from_secs(3);
+
 /// The machine, as the suite works on it.
 #[derive(Debug, Clone)]
 pub struct MachineNode {
@@ -58,7 +63,8 @@ pub struct MachineNode {
 /// An open connection, over which all commands go. Dropping it closes it.
 #[derive(Debug)]
 pub struct Connection {
-    master: Child,
+    master: Group,
+    control: NamespaceNode,
 }
 
 impl MachineNode {
@@ -77,16 +83,13 @@ impl MachineNode {
     pub async fn connect(&self, agent: &mut Agent, key: &str) -> Result<Connection> {
         agent.let_in(key).await?;
         let enter = self.control.enter();
-        let mut master = Process::new(&enter[0])
-            .args(&enter[1..])
+        let mut ssh = Process::new(&enter[0]);
+        ssh.args(&enter[1..])
             .args(["ssh", "-F", CONFIG, "-M", "-N", "server"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting ssh")?;
+            .stderr(Stdio::piped());
+        let mut master = Group::spawn(&mut ssh).context("starting ssh")?;
         let mut ticks = interval(Duration::from_millis(50));
         let connected = timeout(CONNECT, async {
             loop {
@@ -101,22 +104,31 @@ impl MachineNode {
             }
         });
         connected.await.context("ssh does not connect")??;
-        Ok(Connection { master })
+        Ok(Connection {
+            master,
+            control: self.control.clone(),
+        })
     }
 }
 
-async fn errors(master: &mut Child) -> String {
+async fn errors(master: &mut Group) -> String {
     let mut text = String::new();
-    if let Some(mut stderr) = master.stderr.take() {
+    if let Some(mut stderr) = master.stderr() {
         let _ = tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut text).await;
     }
     text.trim().to_owned()
 }
 
 impl Connection {
-    /// Closes the connection.
+    /// Closes the connection; one whose far end is gone is dropped.
     pub async fn close(mut self) -> Result<()> {
-        self.master.kill().await.context("ending ssh")
+        let exit = Command::new(["ssh", "-F", CONFIG, "-O", "exit", "server"]);
+        self.control.run(exit).await.context("closing ssh")?;
+        match timeout(CLOSE, self.master.wait()).await {
+            Ok(ended) => ended.map(drop).context("waiting for ssh to end"),
+            // Dropping it kills it.
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -144,8 +156,8 @@ impl Node for MachineNode {
     async fn run(&self, command: Command) -> Result<Output> {
         let line = command.argv.join(" ");
         // The far end's shell splits what ssh joined: quoted, each argument stays one.
-        let quoted: Vec<String> = command.argv.iter().map(|word| quote(word)).collect();
-        let argv = ["ssh", "-F", CONFIG, "server", "--", &quoted.join(" ")]
+        let quoted = quote::line(&command.argv);
+        let argv = ["ssh", "-F", CONFIG, "server", "--", &quoted]
             .map(str::to_owned)
             .to_vec();
         let ssh = Command { argv, ..command };
@@ -158,21 +170,5 @@ impl Node for MachineNode {
             command: line,
             ..output
         })
-    }
-}
-
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn quotes_for_the_far_shell() {
-        assert_eq!(quote("a b"), "'a b'");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(""), "''");
     }
 }

@@ -6,14 +6,19 @@
 
 use std::io::stdin;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use crate::testbed;
 use crate::testbed::Node;
@@ -38,6 +43,12 @@ ip link set port1 master segment up
 /// The largest frame: an Ethernet header, a VLAN tag, and 1,500 bytes; room for more does no harm.
 const FRAME: usize = 65536;
 
+/// What the process says once frames are passed on.
+const READY: &str = "ready";
+
+/// It opens a socket; a loaded machine takes its time to start a process.
+const START: Duration = Duration::from_secs(20);
+
 /// Joins qemu's socket to the segment; the process ends with the sandbox.
 pub async fn plug_in(segment: &Segment, qemu: OwnedFd) -> Result<()> {
     let itself = segment.itself();
@@ -52,11 +63,32 @@ pub async fn plug_in(segment: &Segment, qemu: OwnedFd) -> Result<()> {
         .args(&words[1..])
         .args([SUITE, WIRE])
         .stdin(Stdio::from(qemu))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .context("starting the wire")?;
-    // Reaped when it ends, so that no zombie stays; nobody waits for this thread.
-    std::thread::spawn(move || wire.wait());
+    is_ready(&mut wire).await?;
+    // Reaped when it ends, so that no zombie stays; nobody waits for this task.
+    tokio::spawn(async move { wire.wait().await });
+    Ok(())
+}
+
+/// Waits until frames that qemu sends are passed on: those sent before would be lost.
+async fn is_ready(wire: &mut Child) -> Result<()> {
+    let stdout = wire.stdout.take().context("the wire has no output")?;
+    let mut line = String::new();
+    let mut reader = BufReader::new(stdout);
+    timeout(START, reader.read_line(&mut line))
+        .await
+        .context("the wire between qemu and the segment is not ready")?
+        .context("reading from the wire")?;
+    if line.trim_end() != READY {
+        let mut why = String::new();
+        if let Some(mut stderr) = wire.stderr.take() {
+            let _ = timeout(START, stderr.read_to_string(&mut why)).await;
+        }
+        bail!("the wire between qemu and the segment: {}", why.trim());
+    }
     Ok(())
 }
 
@@ -73,6 +105,7 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let plug = packet_socket()?;
+    println!("{READY}");
     let (inside, outside) = (stdin().as_raw_fd(), plug.as_raw_fd());
     std::thread::spawn(move || pass_on(outside, inside));
     pass_on(inside, outside);
