@@ -1,18 +1,15 @@
 //! However a run ends, nothing of it stays in the engine.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::engine::{assert_nothing_left, docker, left_by};
+use crate::engine::{WITHIN, anonymous, assert_nothing_left, docker, left_by};
 use crate::support::kept::{Kept, send};
-use crate::support::{after_mounting, run, said};
-
-/// The promise is 3 s, and a benchmark measures it (docs/explanation/figures.md). A test that runs
-/// beside others only makes sure that it is not out of all proportion.
-const WITHIN: Duration = Duration::from_secs(15);
+use crate::support::{after_mounting, run, said, suite};
 
 /// Containers, networks and volumes of a demo.
 const STACK: usize = 4;
@@ -35,11 +32,36 @@ fn ends_by(signal: Signal) {
 }
 
 /// Waits until something holds, or it is too late for it.
-fn wait_until(holds: impl Fn() -> bool) {
+fn wait_until(mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + WITHIN;
     while !holds() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Ends a demo while it builds an image, once a step of it is done.
+fn ends_while_building(signal: Signal) {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("fmd-server");
+    fs::copy(env!("CARGO_BIN_EXE_fmd-stack"), &program).unwrap();
+    // Its own bytes, so that no image of it is there yet.
+    let mut file = fs::File::options().append(true).open(&program).unwrap();
+    writeln!(file, "{}", dir.path().display()).unwrap();
+    drop(file);
+    let mut demo = suite(&["demo", "--testbed", "containers", "--fmd-server"]);
+    let mut demo = demo.arg(&program).spawn().unwrap();
+    wait_until(|| !anonymous().is_empty() || demo.try_wait().unwrap().is_some());
+    assert!(!anonymous().is_empty(), "the build was over too soon");
+    send(demo.id(), signal);
+    demo.wait().unwrap();
+    wait_until(|| anonymous().is_empty());
+    assert_nothing_left(demo.id());
+}
+
+/// One after the other: steps that are seen have to be of the one that is ended.
+pub fn ended_while_building() {
+    ends_while_building(Signal::SIGINT);
+    ends_while_building(Signal::SIGKILL);
 }
 
 pub fn ctrl_c() {

@@ -35,7 +35,7 @@ const WITHOUT_ENGINE: [(&str, Check); 8] = [
     ("compose_broken_yaml", surroundings::compose_broken_yaml),
 ];
 
-const WITH_ENGINE: [(&str, Check); 11] = [
+const WITH_ENGINE: [(&str, Check); 12] = [
     ("port_taken", surroundings::port_taken),
     (
         "no_image_and_no_registry",
@@ -47,6 +47,7 @@ const WITH_ENGINE: [(&str, Check); 11] = [
     ("sigterm", leftovers::sigterm),
     ("sigkill", leftovers::sigkill),
     ("panic", leftovers::panic),
+    ("ended_while_building", leftovers::ended_while_building),
     (
         "sweep_spares_the_living",
         leftovers::sweep_spares_the_living,

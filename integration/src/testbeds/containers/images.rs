@@ -1,27 +1,20 @@
 //! The images of a run: found under a name that tells their content, or built.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use bollard::Docker;
 use bollard::models::ImageSummary;
-use bollard::query_parameters::{
-    BuildImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
-};
-use bytes::Bytes;
-use futures::StreamExt;
-use nix::fcntl::{Flock, FlockArg};
-use sha2::{Digest, Sha256};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
 use tokio::sync::Mutex;
 
+use super::build;
 use super::compose::{Build, Compose};
-use super::engine::explain;
+use super::janitor;
 use super::project::{self, Bundle};
 use super::sources::{BASE, MADE_BY_SUITE, base, cache, exists, pull};
-use crate::rootfs;
 use crate::testbed::FmdServer;
 
 /// The suite's own binary: the clients, and the embedded FMD Server.
@@ -48,7 +41,8 @@ pub struct Images {
     pub fmd_server: String,
 }
 
-/// Finds or builds every image, one process at a time, and each process once.
+/// Finds or builds every image, one process at a time, and each process once. Whatever ends this,
+/// nothing half-built stays.
 ///
 /// # Errors
 /// An image can be neither found nor pulled nor built; the compose file is wrong.
@@ -59,25 +53,39 @@ pub async fn prepare(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -
     if let Some((_, images)) = found.iter().find(|(known, _)| *known == key) {
         return Ok(images.clone());
     }
-    let images = find(docker, bundle, fmd_server).await?;
+    janitor::hire()?;
+    janitor::begin(janitor::IMAGES);
+    let images = find(docker, bundle, fmd_server).await;
+    janitor::end(janitor::IMAGES);
+    let images = images?;
     found.push((key, images.clone()));
     Ok(images)
 }
 
 async fn find(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Result<Images> {
-    let _lock = lock().await?;
+    let _lock = build::lock().await?;
+    // First what a killed run has left, and in the end what a build that failed has.
+    build::remove_anonymous(docker).await?;
+    let found = find_each(docker, bundle, fmd_server).await;
+    let removed = build::remove_anonymous(docker).await;
+    // The first error is the one to show.
+    found.and_then(|images| removed.map(|()| images))
+}
+
+async fn find_each(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Result<Images> {
     let base = base(docker, bundle).await?;
+    let marked = build::marked(docker, &base).await?;
     let suite_binary = std::env::current_exe().context("finding the suite's own binary")?;
-    let suite = binary_image(docker, bundle, &base, SUITE, &suite_binary).await?;
+    let suite = binary_image(docker, bundle, &marked, SUITE, &suite_binary).await?;
     let server = match fmd_server {
         FmdServer::Embedded => Some(suite.clone()),
-        FmdServer::Binary(path) => Some(binary_image(docker, bundle, &base, BINARY, path).await?),
+        FmdServer::Binary(path) => Some(binary_image(docker, bundle, &marked, BINARY, path).await?),
         FmdServer::Image => None,
     };
-    let version = format!("suite-{}", hash(&[&bundle.hash(), &base]));
+    let version = format!("suite-{}", project::hash(&[&bundle.hash(), &marked]));
     let mut variables = ports();
     variables.extend(server.map(|image| ("FMD_SERVER_IMAGE".to_owned(), image)));
-    variables.insert("FMD_STACK_BASE".to_owned(), base.clone());
+    variables.insert("FMD_STACK_BASE".to_owned(), marked.clone());
     variables.insert("FMD_STACK_VERSION".to_owned(), version);
     let mut images = Images {
         bundle: bundle.clone(),
@@ -89,7 +97,7 @@ async fn find(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Resul
     for (name, service) in &compose.services {
         let image = service.image.as_deref().context("no image")?;
         match &service.build {
-            Some(build) => build_image(docker, image, build, bundle.context()?).await?,
+            Some(build) => build::image_named(docker, image, build, bundle.context()?).await?,
             None => pull(docker, image)
                 .await
                 .with_context(|| format!("the image of {name}"))?,
@@ -103,7 +111,7 @@ async fn find(docker: &Docker, bundle: &Bundle, fmd_server: &FmdServer) -> Resul
     retire(
         docker,
         &named
-            .chain([images.suite.clone(), base])
+            .chain([images.suite.clone(), marked, base])
             .collect::<Vec<_>>(),
     )
     .await;
@@ -151,23 +159,6 @@ fn ports() -> BTreeMap<String, String> {
     BTreeMap::from(["FMD_HTTP_PORT", "FMD_HTTPS_PORT"].map(port))
 }
 
-/// Two processes building the same image would do it twice.
-async fn lock() -> Result<Flock<File>> {
-    let path = rootfs::folder()?.join("images.lock");
-    tokio::task::spawn_blocking(move || {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("making {}", parent.display()))?;
-        }
-        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .context("waiting for the images")
-    })
-    .await
-    .context("waiting for the images")?
-}
-
 /// The image of a program, which is in it under `/usr/bin/fmd-server`.
 async fn binary_image(
     docker: &Docker,
@@ -190,7 +181,7 @@ async fn binary_image(
     let state = format!("{} {}", meta.len(), changed.as_nanos());
     let image = format!(
         "{repo}:suite-{}",
-        hash(&[&containerfile, base, &path, &state])
+        project::hash(&[&containerfile, base, &path, &state])
     );
     if !exists(docker, &image).await? {
         let bytes = tokio::fs::read(program)
@@ -210,7 +201,7 @@ async fn binary_image(
             dockerfile: BINARY_CONTAINERFILE.to_owned(),
             args,
         };
-        build_image(
+        build::image_named(
             docker,
             &image,
             &build,
@@ -219,40 +210,6 @@ async fn binary_image(
         .await?;
     }
     Ok(image)
-}
-
-/// Builds an image unless it is there; its name tells its content.
-async fn build_image(docker: &Docker, image: &str, build: &Build, context: Vec<u8>) -> Result<()> {
-    if exists(docker, image).await? {
-        return Ok(());
-    }
-    eprintln!("Building image {image}");
-    let args: HashMap<_, _> = build.args.clone().into_iter().collect();
-    let labels = HashMap::from([(MADE_BY_SUITE.to_owned(), cache()?)]);
-    let options = BuildImageOptionsBuilder::new()
-        .dockerfile(&build.dockerfile)
-        .t(image)
-        .buildargs(&args)
-        .labels(&labels)
-        .rm(true)
-        .forcerm(true)
-        .build();
-    let body = bollard::body_full(Bytes::from(context));
-    let mut steps = docker.build_image(options, None, Some(body));
-    let mut log = String::new();
-    while let Some(step) = steps.next().await {
-        let failed = |error: String| {
-            anyhow::anyhow!(
-                "building {image}: {error}\n{}",
-                crate::testbed::last_lines(&log, 12)
-            )
-        };
-        match step {
-            Ok(info) => log.push_str(&info.stream.unwrap_or_default()),
-            Err(error) => return Err(failed(explain(&error, "the engine").to_string())),
-        }
-    }
-    Ok(())
 }
 
 /// The images that belong to this cache folder.
@@ -288,24 +245,14 @@ async fn remove_image(docker: &Docker, id: &str) {
 
 /// Removes every image that the suite made for itself.
 pub async fn clean(docker: &Docker) -> Result<()> {
-    let _lock = lock().await?;
-    // The base last: it can't go before what was built on it.
-    let images = ours(docker)
-        .await?
-        .into_iter()
-        .flat_map(|image| image.repo_tags);
-    let (bases, built): (Vec<_>, Vec<_>) = images.partition(|name| name.starts_with(BASE));
-    for name in built.into_iter().chain(bases) {
+    let _lock = build::lock().await?;
+    build::remove_anonymous(docker).await?;
+    let images = ours(docker).await?.into_iter();
+    let mut names: Vec<_> = images.flat_map(|image| image.repo_tags).collect();
+    // None goes before what was built on it.
+    names.sort_by_key(|name| (name.starts_with(BASE), name.starts_with(build::MARKED)));
+    for name in names {
         remove_image(docker, &name).await;
     }
     Ok(())
-}
-
-fn hash(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    project::short(hash)
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 
+use super::build;
 use super::engine;
 use super::owner::Owner;
 use super::project;
@@ -25,6 +26,12 @@ pub const JANITOR: &str = "janitor";
 
 /// A request that was under way is carried out within this time.
 const LOOK_FOR: Duration = Duration::from_secs(1);
+
+/// A step of a build that was under way is finished within this time.
+const LOOK_FOR_IMAGES: Duration = Duration::from_secs(5);
+
+/// In place of a run's name, while images are built.
+pub const IMAGES: &str = "images";
 
 /// Distance between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -147,8 +154,12 @@ fn clean(owner: &str) -> Result<bool> {
         }
     }
     // Where every run has ended by itself nothing is under way that is worth a wait.
+    let was_building = open.remove(IMAGES);
     if !open.is_empty() {
         runtime.block_on(last_pass(owner))?;
+    }
+    if was_building {
+        runtime.block_on(last_images())?;
     }
     if let Some(owner) = Owner::parse(owner) {
         project::remove_all(&owner);
@@ -176,6 +187,23 @@ async fn last_pass(owner: &str) -> Result<()> {
     while Instant::now() < end {
         ticks.tick().await;
         sweep::remove(&docker, &Mark::owner(owner)).await?;
+    }
+    Ok(())
+}
+
+/// The same for images: an engine that has lost who asked for a build finishes its step. Another
+/// process that builds meanwhile removes what it finds, so nothing waits for it here.
+async fn last_images() -> Result<()> {
+    let docker = engine::connect().await?;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let end = Instant::now() + LOOK_FOR_IMAGES;
+    let mut lock = None;
+    while Instant::now() < end {
+        ticks.tick().await;
+        lock = lock.or_else(build::lock_if_free);
+        if lock.is_some() {
+            build::remove_anonymous(&docker).await?;
+        }
     }
     Ok(())
 }

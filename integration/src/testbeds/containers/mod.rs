@@ -4,6 +4,7 @@
 //! [`Testbed::stop`], or by the [`janitor`] when the process ends in another way.
 
 mod boot;
+mod build;
 mod clients;
 mod compose;
 mod engine;

@@ -11,6 +11,7 @@ use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
 use super::owner::Owner;
+use crate::rootfs;
 use crate::testbed::{File, FileTree};
 
 /// Compiles in what the patterns name, which a test then tries on other names.
@@ -133,7 +134,7 @@ impl Bundle {
             hash.update(&file.bytes);
             hash.update([0]);
         }
-        short(hash)
+        rootfs::short(hash)
     }
 }
 
@@ -147,13 +148,14 @@ pub fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, bytes: &[u
         .with_context(|| format!("adding {path} to an archive"))
 }
 
-/// The first 48 bits of a hash, in hexadecimal.
-pub fn short(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// A short hash of these in this order.
+pub fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    rootfs::short(hash)
 }
 
 /// A run's folder on this machine: what `./` means in the compose file.
