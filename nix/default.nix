@@ -30,6 +30,9 @@ rec {
   packages = {
     default = suite;
     fmd-stack = suite;
+    # Runs on any machine: the testbed ssh copies it to servers and clients, which
+    # need not have this store.
+    fmd-stack-static = pkgs.pkgsStatic.callPackage ./suite.nix { };
   }
   // lib.mapAttrs' (name: lib.nameValuePair "image-${name}") images;
 

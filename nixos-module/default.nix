@@ -243,7 +243,9 @@ in
     fail2ban = {
       maxRetry = maxRetryOption "fmd-server" ''
         Wrong passwords from one client, within
-        {option}`services.fmd-stack.fail2ban.findTime`, that lead to a ban.
+        {option}`services.fmd-stack.fail2ban.findTime`, that lead to a ban: 6 at
+        the most, after which FMD Server locks the account. Below 5 the ban comes
+        sooner, but nginx still lets five guesses through at once.
       '';
 
       maxRetryLocked = maxRetryOption "fmd-server-locked" ''

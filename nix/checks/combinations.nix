@@ -52,6 +52,12 @@ in
       };
     }
     {
+      name = "a ban after the last wrong password before an account is locked";
+      settings = {
+        fmd.fail2ban.maxRetry = 6;
+      };
+    }
+    {
       name = "lists of own networks";
       settings = {
         fmd.fail2ban.ignoreIP = [
@@ -113,6 +119,20 @@ in
         elsewhere.services.fail2ban.jails.fmd-server.enabled = false;
       };
       wayOut = "the jails fmd-server are";
+    }
+    {
+      name = "more wrong passwords than an account bears";
+      settings = {
+        fmd.fail2ban.maxRetry = 7;
+      };
+      wayOut = "maxRetry to 6 or less";
+    }
+    {
+      name = "the same by the jail's settings";
+      settings = {
+        elsewhere.services.fail2ban.jails.fmd-server.settings.maxretry = "10";
+      };
+      wayOut = "maxRetry to 6 or less";
     }
     {
       name = "a jail off by its settings";

@@ -4,7 +4,7 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
     # Where you got fmd-stack from.
-    fmd-stack.url = "path:/path/to/fmd-stack";
+    fmd-stack.url = "git+file:///path/to/fmd-stack";
     fmd-stack.inputs.nixpkgs.follows = "nixpkgs";
   };
 
@@ -15,7 +15,9 @@
         system = "x86_64-linux";
         modules = [
           fmd-stack.nixosModules.default
+          # The machine's own, which nixos-generate-config made.
           ./configuration.nix
+          ./fmd-stack.nix
         ];
       };
     };

@@ -47,6 +47,11 @@ let
     ];
   jailsOff = builtins.filter isOff shared.jails;
 
+  # FMD Server locks an account after so many wrong passwords, and what comes then
+  # counts in another jail.
+  locksAfter = 6;
+  maxRetry = toString ((settingsOf "fmd-server").maxretry or cfg.fail2ban.maxRetry);
+
   # NixOS 26.11 has `settings` instead, and warns of who reads the old name.
   inherit (config.services) journald;
   journalStorage =
@@ -77,6 +82,11 @@ in
       } switched off, so nobody would be banned. Leave services.fail2ban.enable and
       services.fail2ban.jails.<name>.enabled on; thresholds are in
       services.fmd-stack.fail2ban.
+    '')
+    (unless (builtins.fromJSON maxRetry <= locksAfter) ''
+      services.fmd-stack: the jail fmd-server would ban after ${maxRetry} wrong passwords, which
+      nobody ever gets to on one account: FMD Server locks it after ${toString locksAfter}. Set
+      services.fmd-stack.fail2ban.maxRetry to ${toString locksAfter} or less.
     '')
     (unless (edge || firewall.enable || nftables.enable) ''
       services.fmd-stack: there is no firewall, so the bans would be the only packet

@@ -1,9 +1,5 @@
+# What a machine says of FMD Server, beside its own configuration.nix.
 {
-  imports = [
-    # Made by nixos-generate-config on the machine.
-    ./hardware-configuration.nix
-  ];
-
   services.fmd-stack = {
     enable = true;
     hostName = "fmd.example.org";
@@ -19,8 +15,4 @@
 
     backup.enable = true;
   };
-
-  services.openssh.enable = true;
-
-  system.stateVersion = "26.05";
 }
