@@ -201,6 +201,7 @@ fn shared_followed_and_gone() -> Result<(), Failed> {
         })?;
     }
     https(&first)?;
+    beside_others(&first)?;
     removed(&first)?;
     first.end_by(Signal::SIGINT)?;
     second.end_by(Signal::SIGKILL)
@@ -226,6 +227,46 @@ fn https(kept: &Kept) -> Result<(), Failed> {
         format!("HTTPS, then HTTP: {answers}")
     })
 }
+
+/// FMD Server beside Debian's own site, which stands for others: each name gets its own.
+fn beside_others(kept: &Kept) -> Result<(), Failed> {
+    // What the how-to has the reader take out of the folder before it is copied.
+    let without_ours = "cd /etc/nginx; cp --archive nginx.conf.before-fmd-stack nginx.conf; \
+        rm conf.d/fmd-stack.conf; systemctl reload nginx";
+    kept.server(without_ours, "")?;
+    kept.server("sh -eu", &how_to("beside-others"))?;
+    let answers = kept.bystander(ASK_BOTH)?;
+    let expected = "Welcome to nginx!\nfmd stub\n301 https://fmd.example.org/a?b\n";
+    ensure(answers == expected, || {
+        format!("another site, FMD's page, its plain HTTP: {answers}")
+    })
+}
+
+/// Asks by the server's address, and by the name of the how-to's site; see [`ASK`] on reloads.
+const ASK_BOTH: &str = r#"
+import http.client, re, ssl, time
+untrusted = ssl._create_unverified_context()
+end = time.monotonic() + 20
+
+def ask(connection, path, host):
+    connection.request("GET", path, headers={"Host": host})
+    answer = connection.getresponse()
+    title = re.search("<title>(.*?)</title>", answer.read().decode(errors="replace"))
+    location = answer.getheader("Location")
+    return f"{answer.status} {location}" if location else title and title[1]
+
+def until(wanted, path, host):
+    while True:
+        got = ask(http.client.HTTPConnection("203.0.113.1", timeout=20), path, host)
+        if wanted(got) or time.monotonic() > end:
+            return got
+        time.sleep(0.1)
+
+print(until(lambda got: got == "Welcome to nginx!", "/", "203.0.113.1"))
+https = http.client.HTTPSConnection("203.0.113.1", timeout=20, context=untrusted)
+print(ask(https, "/", "fmd.example.org"))
+print(until(lambda got: "fmd.example.org" in str(got), "/a?b", "fmd.example.org"))
+"#;
 
 /// Asks over HTTPS for the page, then over HTTP for something. A reload returns before it is done: the
 /// new workers take some time to listen, and the old ones serve for a moment longer.
