@@ -1,6 +1,6 @@
 //! Addresses the owner trusts.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{
@@ -8,6 +8,9 @@ use crate::stack::{
     wait_for,
 };
 use crate::testbed::{Break, Fault, Service};
+
+/// What stands in the jails' `ignoreip` as well.
+const OWN: &str = "127.0.0.0/8";
 
 const FILE: &str = "/etc/fmd-stack/allow-list";
 
@@ -19,15 +22,26 @@ inventory::submit! {
         needs: &[],
         clients: 3,
         run: |stage| Box::pin(run(stage)),
-        faults: &[Fault {
-            name: "list-read-elsewhere",
-            breaks: Break::Replace {
-                file: "etc/fail2ban/jail.d/fmd-server.conf",
-                find: "fmd_allow_list = /etc/fmd-stack/allow-list",
-                with: "fmd_allow_list = /etc/fmd-stack/no-such-list",
+        faults: &[
+            Fault {
+                name: "list-read-elsewhere",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/jail.d/fmd-server.conf",
+                    find: "fmd_allow_list = /etc/fmd-stack/allow-list",
+                    with: "fmd_allow_list = /etc/fmd-stack/no-such-list",
+                },
+                noticed_as: "freed by the allow list",
             },
-            noticed_as: "freed by the allow list",
-        }],
+            Fault {
+                name: "lines-of-others-go-too",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/action.d/fmd-allow-list.py",
+                    find: "if _text(network) not in ignored:",
+                    with: "if True:",
+                },
+                noticed_as: "in the jail's own ignoreip",
+            },
+        ],
     }
 }
 
@@ -46,12 +60,20 @@ async fn run(stage: &Stage) -> Result<()> {
         "# home\nnot an address\n{} # the owner's\n",
         owner.address()
     );
-    node.write(FILE, list.as_bytes(), 0o644).await?;
+    let twice = format!("{OWN}\n{list}");
+    node.write(FILE, twice.as_bytes(), 0o644).await?;
     wait_for("the owner freed by the allow list", PATIENCE, async || {
         Ok(prove_not_banned(stage, &owner).await.ok())
     })
     .await?;
+    node.write(FILE, list.as_bytes(), 0o644).await?;
     mistype(stage, &owner).await?;
+    // By now the shorter list has been read.
+    let ignored = stage.fail2ban().client(&["get", JAIL, "ignoreip"]).await?;
+    ensure!(
+        ignored.contains(OWN),
+        "{OWN}, in the jail's own ignoreip, went with a line of the list: {ignored}"
+    );
     prove_not_banned(stage, &owner)
         .await
         .context("on the allow list")

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{
-    JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, prove_not_banned, wait_for,
+    JAIL, MAXRETRY, PATIENCE, Person, guess_on, guess_until_cut, login, prove_banned,
+    prove_not_banned, wait_for,
 };
 use crate::testbed::{Action, Break, Capability, Command, Fault, Service};
 
@@ -24,7 +25,7 @@ const LOOKS: Duration = Duration::from_secs(10);
 inventory::submit! {
     Scenario {
         name: "clock-jump",
-        proves: "a clock set forward and back by an hour, fail2ban restarted in between, neither frees nor extends a ban",
+        proves: "a clock set forward and back by an hour, fail2ban restarted in between, neither frees nor extends a ban, nor has it forget the next",
         settings: &[("etc/fail2ban/jail.d/zz-scenario.local", "[fmd-server]\nbantime = 40\n")],
         needs: &[Capability::Clock, Capability::ServiceControl],
         clients: 2,
@@ -47,6 +48,15 @@ inventory::submit! {
                     with: "pass",
                 },
                 noticed_as: "restarted by another clock",
+            },
+            Fault {
+                name: "earlier-bans-by-the-old-clock",
+                breaks: Break::Replace {
+                    file: "etc/fail2ban/action.d/fmd-reaction.py",
+                    find: "moment - _wall_clock.ahead",
+                    with: "moment",
+                },
+                noticed_as: "banned again after the clock was set",
             },
         ],
     }
@@ -94,7 +104,23 @@ async fn run(stage: &Stage) -> Result<()> {
         lasted < BANTIME + POLL_OF_FAIL2BAN + LOOKS,
         "the ban ended only after {lasted:?}"
     );
-    Ok(())
+    remembers_the_next(stage, &attacker).await
+}
+
+/// The first ban now stands in the database an hour ahead of fail2ban's own clock; the second must
+/// not be taken for an older one, which would not be kept.
+async fn remembers_the_next(stage: &Stage, attacker: &Person) -> Result<()> {
+    set_clock(stage, "+1 hour").await?;
+    guess_on(attacker, login("alice", "wrong")).await?;
+    prove_banned(stage, attacker, JAIL).await?;
+    stage
+        .testbed()
+        .control(Service::Fail2ban, Action::Restart)
+        .await?;
+    prove_banned(stage, attacker, JAIL)
+        .await
+        .context("banned again after the clock was set, and fail2ban restarted")
+        .map(drop)
 }
 
 async fn set_clock(stage: &Stage, by: &str) -> Result<()> {

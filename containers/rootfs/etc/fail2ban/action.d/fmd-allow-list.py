@@ -27,7 +27,8 @@ class Action(ActionBase):
         super().__init__(jail, name)
         self._logSys = getLogger(f"fail2ban.{name}")
         self._file = file
-        self._listed = set()
+        # What this action has added, and not what stood in `ignoreip` already.
+        self._added = set()
         self._seen = None
         self._ended = threading.Event()
         self._watcher = None
@@ -41,7 +42,7 @@ class Action(ActionBase):
         with self._lock:
             self._file = file
             # fail2ban has emptied the ignore list, ours included.
-            self._listed = set()
+            self._added = set()
             self._seen = None
         self._look()
 
@@ -111,12 +112,17 @@ class Action(ActionBase):
 
     def _apply(self, networks):
         jail = self._jail
-        for network in networks - self._listed:
-            jail.filter.addIgnoreIP(_text(network))
-        for network in self._listed - networks:
-            jail.filter.delIgnoreIP(IPAddr(_text(network)))
+        ignored = {str(entry) for entry in jail.filter.getIgnoreIP()}
+        for network in networks:
+            if _text(network) not in ignored:
+                jail.filter.addIgnoreIP(_text(network))
+                self._added.add(network)
+        for network in self._added - networks:
+            # Somebody may have taken it out by fail2ban-client.
+            if _text(network) in ignored:
+                jail.filter.delIgnoreIP(IPAddr(_text(network)))
+        self._added &= networks
         self._logSys.info("[%s] allow list: %d entries", jail.name, len(networks))
-        self._listed = networks
         for client in jail.actions.getBanList():
             if any(IPAddr(str(client)).isInNet(IPAddr(_text(n))) for n in networks):
                 jail.actions.removeBannedIP(str(client), ifexists=True)

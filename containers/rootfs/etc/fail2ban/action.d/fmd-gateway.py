@@ -55,6 +55,15 @@ class Action(ActionBase):
                 self._tell(str(ip))
 
         failures.logIgnoreIp = say_and_tell
+        # Whoever takes a gateway out of the list, such as an allow list that had
+        # named it too, takes out its own entry only.
+        delete = failures.delIgnoreIP
+
+        def delete_and_keep(ip=None):
+            delete(ip)
+            self._ignore()
+
+        failures.delIgnoreIP = delete_and_keep
 
     def _tell(self, gateway):
         now = time.monotonic()

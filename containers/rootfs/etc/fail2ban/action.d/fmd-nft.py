@@ -11,7 +11,7 @@ neighbouring /64 can't be meant.
 
 fail2ban tells an action of a ban once. While anybody is banned this one looks
 every `look` seconds whether its table still stands, and writes it anew when a
-`flush ruleset` has taken it or nft failed before.
+`flush ruleset` has taken it or nft failed before, at the start of the jail too.
 
 A fail2ban that was killed leaves its table behind, and the next one needs a
 while to read the bans from its database: for `look` seconds, whoever stands in
@@ -60,8 +60,8 @@ class Action(ActionBase):
         self._lock = threading.Lock()
         self._queue = queue.Queue()
         self._writer = None
-        # Whether nft took the last change.
-        self._in_force = True
+        # Whether the table holds all that it should, as far as nft has said.
+        self._in_force = False
         self._configure(**options)
 
     def _configure(
@@ -87,13 +87,17 @@ class Action(ActionBase):
     def reload(self, **options):
         self._configure(**options)
         with self._lock:
-            self._run(self._table_script())
+            self._write_table()
 
     def start(self):
         with self._lock:
             self._left = self._found()
             self._forget_at = time.monotonic() + self._look_seconds
-            self._run(self._table_script())
+            # fail2ban would go on and name bans to an action that never wrote one.
+            try:
+                self._write_table()
+            except RuntimeError as error:
+                self._complain(error)
         self._writer = threading.Thread(
             target=self._write_batches, name=f"nft {self._jail.name}", daemon=True
         )
@@ -151,10 +155,13 @@ class Action(ActionBase):
                     self._forget_left()
             except Exception as error:  # the writer must outlive a failed batch
                 self._in_force = False
-                self._logSys.error(
-                    "[%s] bans are not in force, next try in %g s: %s",
-                    self._jail.name, self._look_seconds, error,
-                )
+                self._complain(error)
+
+    def _complain(self, error):
+        self._logSys.error(
+            "[%s] bans are not in force, next try in %g s: %s",
+            self._jail.name, self._look_seconds, error,
+        )
 
     def _next_orders(self):
         """What is waiting, up to a batch; nothing when it is time to look."""
@@ -182,16 +189,16 @@ class Action(ActionBase):
         """Lifts what nobody has banned anew: its time was over meanwhile."""
         if any(self._left.values()) and time.monotonic() >= self._forget_at:
             self._left = _nobody()
-            self._run(self._table_script())
+            self._write_table()
 
     def _look(self):
-        """Writes the table anew if bans should be in it and are not."""
-        if not any(self._banned.values()) or (self._in_force and self._stands()):
+        """Writes the table anew if it failed before, or bans should be in it and are not."""
+        if self._in_force and (not any(self._banned.values()) or self._stands()):
             return
         self._logSys.warning(
             "[%s] table %s is not in force; restoring it", self._jail.name, self._table
         )
-        self._run(self._table_script())
+        self._write_table()
 
     def _stands(self):
         try:
@@ -216,8 +223,8 @@ class Action(ActionBase):
             changes[name, element] = bool(clients)
             if not clients:
                 del self._banned[name][element]
-        if "flush" in changes:
-            self._run(self._table_script())
+        if "flush" in changes or not self._in_force:
+            self._write_table()
             return
         # add before delete: deleting what is not there fails a whole batch.
         touched = self._elements(changes)
@@ -231,7 +238,7 @@ class Action(ActionBase):
             self._logSys.warning(
                 "[%s] %s; restoring table %s", self._jail.name, error, self._table
             )
-            self._run(self._table_script())
+            self._write_table()
 
     @staticmethod
     def _elements(keys):
@@ -246,6 +253,11 @@ class Action(ActionBase):
             for name, found in elements.items()
             if found
         )
+
+    def _write_table(self):
+        self._in_force = False
+        self._run(self._table_script())
+        self._in_force = True
 
     def _table_script(self):
         """The whole table in one transaction: there is no moment without it."""
@@ -306,7 +318,6 @@ table {self._table} {{
         if done.returncode:
             said = done.stderr.strip().splitlines()
             raise RuntimeError(f"nft: {said[0] if said else done.returncode}")
-        self._in_force = True
         return done.stdout
 
 

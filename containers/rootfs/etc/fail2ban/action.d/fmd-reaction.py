@@ -173,7 +173,7 @@ def _move_bans(_database, cursor, seconds):
 
 def _keep_database_time():
     add_ban, current_bans = Fail2BanDb.addBan, Fail2BanDb.getCurrentBans
-    update_journal = Fail2BanDb.updateJournal
+    get_ban, update_journal = Fail2BanDb.getBan, Fail2BanDb.updateJournal
 
     def add_by_wall_clock(database, jail, ticket):
         kept = copy.copy(ticket)
@@ -189,12 +189,20 @@ def _keep_database_time():
             ticket.setTime(ticket.getTime() - _wall_clock.ahead)
         return found
 
+    # Earlier bans of a client, compared with the failure at hand.
+    def earlier_by_steady_clock(database, *args, **options):
+        return [
+            (count, moment - _wall_clock.ahead, seconds)
+            for count, moment, seconds in get_ban(database, *args, **options)
+        ]
+
     # The journal's own time, by which it is searched.
     def position_by_wall_clock(database, jail, name, moment, iso):
         return update_journal(database, jail, name, moment + _jumped(), iso)
 
     Fail2BanDb.addBan = add_by_wall_clock
     Fail2BanDb.getCurrentBans = bans_by_steady_clock
+    Fail2BanDb.getBan = earlier_by_steady_clock
     Fail2BanDb.updateJournal = position_by_wall_clock
 
 
