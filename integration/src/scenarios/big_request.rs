@@ -41,9 +41,9 @@ inventory::submit! {
             Fault {
                 name: "bodies-of-any-size",
                 breaks: Break::Replace {
-                    file: "etc/nginx/fmd-stack/server.conf",
-                    find: "client_max_body_size 16m;",
-                    with: "client_max_body_size 64m;",
+                    file: "etc/nginx/fmd-stack/http.conf",
+                    find: "long;",
+                    with: "\"\";",
                 },
                 noticed_as: "a body of 20 MB",
             },
@@ -77,6 +77,12 @@ async fn run(stage: &Stage) -> Result<()> {
     ensure!(
         matches!(outcome.status(), Some(413) | None),
         "a body of 20 MB: {outcome}"
+    );
+    let lines = stage.journal().messages("nginx").await?;
+    let logged = lines.iter().filter(|line| line.contains("too large body"));
+    ensure!(
+        logged.count() == 0,
+        "a body of 20 MB: nginx logs whatever asks it to take one"
     );
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
     prove_banned(stage, &attacker, JAIL).await.map(drop)

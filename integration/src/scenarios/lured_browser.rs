@@ -15,15 +15,26 @@ inventory::submit! {
         needs: &[],
         clients: 1,
         run: |stage| Box::pin(run(stage)),
-        faults: &[Fault {
-            name: "other-sites-are-served",
-            breaks: Break::Replace {
-                file: "etc/nginx/fmd-stack/server.conf",
-                find: "if ($fmd_lured) {",
-                with: "if ($fmd_denied) {",
+        faults: &[
+            Fault {
+                name: "other-sites-are-served",
+                breaks: Break::Replace {
+                    file: "etc/nginx/fmd-stack/server.conf",
+                    find: "if ($fmd_lured) {",
+                    with: "if ($fmd_denied) {",
+                },
+                noticed_as: "an image of another site",
             },
-            noticed_as: "an image of another site",
-        }],
+            Fault {
+                name: "links-lead-to-the-api",
+                breaks: Break::Replace {
+                    file: "etc/nginx/fmd-stack/http.conf",
+                    find: "document /(?!api(?:/|$))\"",
+                    with: "document /\"",
+                },
+                noticed_as: "a link of another site to the API",
+            },
+        ],
     }
 }
 
@@ -41,6 +52,15 @@ async fn run(stage: &Stage) -> Result<()> {
             "an image of another site: {outcome}, not 403"
         );
     }
+    // A link to the API, which is no page: in FMD Server 0.17 it takes a token.
+    let api = Request::new("GET", "/api/v2/data/location");
+    let outcome = owner
+        .ask(sent_by_browser(api, "cross-site", "document"))
+        .await?;
+    ensure!(
+        outcome.status() == Some(403),
+        "a link of another site to the API: {outcome}, not 403"
+    );
     let link = sent_by_browser(Request::new("GET", "/map"), "cross-site", "document");
     let outcome = owner.ask(link).await?;
     ensure!(
