@@ -57,9 +57,12 @@ pub struct Raw {
     pub then: Vec<u8>,
     /// At this distance.
     pub every_ms: u64,
-    /// For this long, counted from the first connection.
+    /// For this long.
     pub for_ms: u64,
 }
+
+/// As many bytes as tell which protocol is spoken: an HTTP/2 frame's head (RFC 9113).
+pub const FIRST_BYTES: usize = 9;
 
 /// What became of a connection that was fed bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +73,8 @@ pub struct Dripped {
     pub sent: usize,
     /// Bytes that came back.
     pub received: usize,
+    /// The first of them, up to [`FIRST_BYTES`].
+    pub first: Vec<u8>,
     /// Whether the server ended it before the time was over.
     pub closed: bool,
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
-use super::plan::{Dripped, Raw};
+use super::plan::{Dripped, FIRST_BYTES, Raw};
 use super::requests::print_line;
 
 /// Opens the plan's connections, feeds each of them and prints what became of it.
@@ -30,6 +30,7 @@ async fn one(plan: Raw) -> Dripped {
         connected: false,
         sent: 0,
         received: 0,
+        first: Vec::new(),
         closed: false,
     };
     let end = tokio::time::Instant::from_std(Instant::now() + Duration::from_millis(plan.for_ms));
@@ -60,7 +61,11 @@ async fn feed(plan: &Raw, seen: &mut Dripped) {
                 piece = &plan.then;
             }
             read = from.read(&mut answer) => match read {
-                Ok(count) if count > 0 => seen.received += count,
+                Ok(count) if count > 0 => {
+                    seen.received += count;
+                    let room = FIRST_BYTES - seen.first.len();
+                    seen.first.extend(answer[..count].iter().take(room));
+                }
                 _ => break,
             },
         }

@@ -12,10 +12,11 @@ use crate::testbed::{Break, Fault};
 
 const SETTINGS: (&str, &str) = (
     "etc/fail2ban/jail.d/zz-scenario.local",
-    "[fmd-server]\nfindtime = 3\nbantime = 4\n",
+    "[fmd-server]\nfindtime = 3\nbantime = 12\n",
 );
 
-const BANTIME: Duration = Duration::from_secs(4);
+/// All signs of the ban have to be seen within it, on an emulated machine as well.
+const BANTIME: Duration = Duration::from_secs(12);
 
 inventory::submit! {
     Scenario {
@@ -33,7 +34,7 @@ inventory::submit! {
             },
             Fault {
                 name: "bans-without-end",
-                breaks: Break::Replace { file: SETTINGS.0, find: "bantime = 4", with: "bantime = -1" },
+                breaks: Break::Replace { file: SETTINGS.0, find: "bantime = 12", with: "bantime = -1" },
                 noticed_as: "service after the ban",
             },
         ],

@@ -111,7 +111,7 @@ impl fmt::Display for Hint<'_> {
         } else if has("could not find an available")
             || has("address pools have been fully subnetted")
         {
-            f.write_str(". The engine has no address range left for a network: `docker network prune` removes unused ones")
+            f.write_str(". The engine has no address range left for a network: fewer `--jobs` need fewer, and `docker network prune` removes unused ones")
         } else {
             Ok(())
         }

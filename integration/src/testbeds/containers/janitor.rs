@@ -155,11 +155,16 @@ fn clean(owner: &str) -> Result<bool> {
     }
     // Where every run has ended by itself nothing is under way that is worth a wait.
     let was_building = open.remove(IMAGES);
+    let mut last = Vec::new();
     if !open.is_empty() {
-        runtime.block_on(last_pass(owner))?;
+        last.push(runtime.block_on(last_pass(owner)));
     }
     if was_building {
-        runtime.block_on(last_images())?;
+        last.push(runtime.block_on(last_images()));
+    }
+    for error in last.into_iter().filter_map(Result::err) {
+        complain(&error);
+        well = false;
     }
     if let Some(owner) = Owner::parse(owner) {
         project::remove_all(&owner);

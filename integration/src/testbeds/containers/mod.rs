@@ -62,6 +62,10 @@ const NOT_YET: Addresses = Addresses {
 /// The first client's number; the server and the gateway have lower ones.
 const FIRST_CLIENT: u16 = 10;
 
+/// Each has two networks, and Docker has address ranges for 30 by itself (moby's
+/// daemon/libnetwork/ipamutils: 15 of 172.16.0.0/12 and 16 of 192.168.0.0/16, one of them docker0's).
+const DOCKER_AT_ONCE: usize = 10;
+
 /// With three, Podman 4.3.1 stood still in three runs of four: no call of its socket ended.
 const PODMAN_AT_ONCE: usize = 2;
 
@@ -123,7 +127,7 @@ pub async fn at_once(wanted: usize) -> Result<usize> {
     let docker = engine::connect().await?;
     Ok(match engine::is_podman(&docker).await? {
         true => wanted.min(PODMAN_AT_ONCE),
-        false => wanted,
+        false => wanted.min(DOCKER_AT_ONCE),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -231,11 +232,23 @@ pub fn remove_all(owner: &Owner) {
     }
 }
 
-/// Removes the folders of processes that are gone.
+/// Removes the folders of processes that are gone. One that another run removes at this moment, or
+/// that belongs to another user, is not this run's to complain of.
 pub fn sweep(here: &Owner) -> Result<()> {
     for (path, owner) in folders()? {
-        if owner.is_gone(here) {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        if !owner.is_gone(here) {
+            continue;
+        }
+        match fs::remove_dir_all(&path) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Err(error).with_context(|| format!("removing {}", path.display()));
+            }
+            _ => {}
         }
     }
     Ok(())
