@@ -45,6 +45,7 @@ inventory::submit! {
 async fn run(stage: &Stage) -> Result<()> {
     let owner = stage.person("owner").await?;
     owner.register("alice").await?;
+    owner.register("bob").await?;
     let attacker = Person::outside(stage.testbed(), "attacker", Way::Proxied).await?;
     let guesses = (0..2 * MAXRETRY).map(|_| login("alice", "wrong")).collect();
     attacker.send(attacker.requests(guesses)).await?;
@@ -58,7 +59,7 @@ async fn run(stage: &Stage) -> Result<()> {
     ));
     // Whoever fails after the gateway is banned after it, if it were.
     let marker = stage.person("marker").await?;
-    guess_until_cut(&marker, MAXRETRY, |_| "alice".to_owned()).await?;
+    guess_until_cut(&marker, MAXRETRY, |_| "bob".to_owned()).await?;
     prove_banned(stage, &marker, JAIL).await?;
     prove_not_listed(stage, &[seen])
         .await
