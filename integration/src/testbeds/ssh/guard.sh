@@ -24,6 +24,7 @@ printf '%s\n' "$1" >"$dir/undo"
 echo "$dir"
 cat >/dev/null
 status=0
+turn=
 if [ ! -e "$dir/clean" ]; then
   if [ "$2" != 0 ]; then
     # What was under way when the suite ended comes to rest: a command still
@@ -32,8 +33,9 @@ if [ ! -e "$dir/clean" ]; then
     # that has just been lifted: the second time lifts that.
     sh "$dir/undo" "$dir" first 2>/dev/null
     sleep "$2"
+    turn=again
   fi
-  sh "$dir/undo" "$dir" || status=1
+  sh "$dir/undo" "$dir" $turn || status=1
 fi
 rm -rf "$dir"
 exit "$status"

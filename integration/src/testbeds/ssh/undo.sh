@@ -1,6 +1,9 @@
 # Puts back what a scenario changed on this node. Arguments: the run's folder, and
 # `still` to end the run's programs only, or `first` to do all of it so that it can
-# be done again.
+# be done again, and `again`. A jail that is restarted to forget what it counted
+# reads its journal's newest entry once more: the second time that is no failure
+# any more, since the clients have removed their accounts meanwhile. And it
+# restores bans, so these are lifted after it.
 #
 # scenario/ holds what is to be done once, always/ what is done every time, last/
 # what the suite does itself while it lives; each is a folder with a script and
@@ -16,7 +19,10 @@ for exe in /proc/[0-9]*/exe; do
 done
 [ "${2:-}" != still ] || exit 0
 kinds="scenario always"
-[ "${2:-}" != first ] || kinds="$kinds last"
+case ${2:-} in
+  first) kinds="scenario always last" ;;
+  again) kinds="scenario last always" ;;
+esac
 for kind in $kinds; do
   for task in $(ls -r "$dir/$kind"); do
     here=$dir/$kind/$task
