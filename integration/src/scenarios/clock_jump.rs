@@ -67,6 +67,8 @@ async fn run(stage: &Stage) -> Result<()> {
     owner.register("alice").await?;
     owner.register("bob").await?;
     let attacker = stage.person("attacker").await?;
+    // The ban begins between these two, which are seconds apart for a busy emulated machine.
+    let guessing = Instant::now();
     guess_until_cut(&attacker, MAXRETRY, |_| "alice".to_owned()).await?;
     let banned = Instant::now();
     set_clock(stage, "+1 hour").await?;
@@ -92,15 +94,16 @@ async fn run(stage: &Stage) -> Result<()> {
         async || Ok(prove_not_banned(stage, &attacker).await.ok()),
     )
     .await?;
-    let lasted = banned.elapsed();
+    let (most, lasted) = (guessing.elapsed(), banned.elapsed());
     stage.note(format!(
-        "banned for {:.1} s of {}",
+        "banned for {:.1} to {:.1} s of {}",
         lasted.as_secs_f64(),
+        most.as_secs_f64(),
         BANTIME.as_secs()
     ));
     ensure!(
-        lasted + POLL_OF_FAIL2BAN > BANTIME,
-        "the ban ended after {lasted:?}"
+        most + POLL_OF_FAIL2BAN > BANTIME,
+        "the ban ended after {most:?}"
     );
     ensure!(
         lasted < BANTIME + POLL_OF_FAIL2BAN + LOOKS,

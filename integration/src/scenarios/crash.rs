@@ -11,9 +11,9 @@ use crate::stack::{
 };
 use crate::testbed::{Action, Break, Capability, Command, Fault, Service};
 
-/// Within this time a crashed service has to be back, by the machine's own clock: its process runs.
-/// Its unit is up when it is ready, which may take as long as it took the last time beyond that: on an
-/// emulated machine fail2ban reads its jails for seconds.
+/// Within this time a crashed service has to be back, by the machine's own clock, beyond what its
+/// start took the last time: on an emulated machine nginx reads its configuration, before its process
+/// counts, and fail2ban its jails for seconds.
 const BACK: Duration = Duration::from_secs(5);
 
 /// That long is it waited for, whatever else the machine has to do.
@@ -105,12 +105,9 @@ async fn crash(stage: &Stage, owner: &Person, service: Service) -> Result<()> {
         "{service}: back after {back:.1} s, up after {up:.1} s (its start takes {start:.1} s)"
     ));
     ensure!(
-        back < BACK.as_secs_f64(),
-        "{service} came back {back:.1} s after it was killed"
-    );
-    ensure!(
         up < start + BACK.as_secs_f64(),
-        "{service} was up {up:.1} s after it was killed, though its start takes {start:.1} s"
+        "{service} came back {back:.1} s after it was killed and was up after {up:.1} s, though its start \
+         takes {start:.1} s"
     );
     Ok(())
 }

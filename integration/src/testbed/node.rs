@@ -34,6 +34,9 @@ impl Addresses {
     }
 }
 
+/// Characters of a command that an error shows.
+const SHOWN: usize = 1000;
+
 /// A command for a node: no shell, an argument list.
 #[derive(Debug, Clone)]
 pub struct Command {
@@ -52,6 +55,15 @@ impl Command {
             argv: argv.into_iter().map(Into::into).collect(),
             stdin: Vec::new(),
             deadline: DEFAULT_DEADLINE,
+        }
+    }
+
+    /// As it stands in errors: a thousand arguments cut short.
+    pub fn line(&self) -> String {
+        let line = self.argv.join(" ");
+        match line.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{} …", &line[..end]),
+            None => line,
         }
     }
 

@@ -167,7 +167,7 @@ impl Node for ContainerNode {
     }
 
     async fn run(&self, command: Command) -> Result<Output> {
-        let line = command.argv.join(" ");
+        let line = command.line();
         let place = || format!("running `{line}` on {}", self.name);
         let run = async {
             match &self.sessions {

@@ -67,7 +67,7 @@ impl Node for NamespaceNode {
     }
 
     async fn run(&self, command: Command) -> Result<Output> {
-        let line = command.argv.join(" ");
+        let line = command.line();
         let place = || format!("running `{line}` on {}", self.name);
         let enter = self.enter();
         let mut process = Process::new(&enter[0]);

@@ -144,7 +144,7 @@ impl Line {
 
     /// Runs a command. Dropping the future ends ssh here; what it started there ends with the guard.
     pub async fn run(&self, command: Command) -> Result<Output> {
-        let line = command.argv.join(" ");
+        let line = command.line();
         let place = || format!("running `{line}` on {}", self.destination);
         let mut process = self
             .ssh("ControlMaster=no")

@@ -154,7 +154,7 @@ impl Node for MachineNode {
     }
 
     async fn run(&self, command: Command) -> Result<Output> {
-        let line = command.argv.join(" ");
+        let line = command.line();
         // The far end's shell splits what ssh joined: quoted, each argument stays one.
         let quoted = quote::line(&command.argv);
         let argv = ["ssh", "-F", CONFIG, "server", "--", &quoted]
