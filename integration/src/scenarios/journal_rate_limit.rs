@@ -1,5 +1,7 @@
 //! A service that logs more than journald's own limit allows.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
@@ -17,6 +19,9 @@ const FLOOD: &str = r#"
 echo $$ >"/sys/fs/cgroup$(systemctl show --value --property=ControlGroup fmd-server)/cgroup.procs"
 yes 'a line of no interest' | head -n "$1" | logger --tag noise --priority user.warn
 "#;
+
+/// An emulated machine that is busy takes a minute for that.
+const FLOODED: Duration = Duration::from_secs(120);
 
 inventory::submit! {
     Scenario {
@@ -44,7 +49,7 @@ async fn run(stage: &Stage) -> Result<()> {
     stage.person("owner").await?.register("alice").await?;
     let attacker = stage.person("attacker").await?;
     let node = stage.testbed().service_node(Service::Journal);
-    let flood = Command::shell(FLOOD, &[&LINES.to_string()]);
+    let flood = Command::shell(FLOOD, &[&LINES.to_string()]).deadline(FLOODED);
     node.run(flood)
         .await?
         .ok()
