@@ -221,11 +221,13 @@ fn https(kept: &Kept) -> Result<(), Failed> {
         kept.server(&format!("cat >/etc/fmd-stack/tls/{name}"), text)?;
     }
     kept.server("sh -eu", &how_to("https"))?;
-    let answers = kept.bystander(ASK)?;
-    let expected = "200\n301 https://203.0.113.1/a?b\n";
-    ensure(answers == expected, || {
-        format!("HTTPS, then HTTP: {answers}")
-    })
+    asked(
+        kept,
+        r#"
+expect(https, "/", "203.0.113.1", "200 fmd stub")
+expect(plain, "/a?b", "203.0.113.1", "301 https://203.0.113.1/a?b")
+"#,
+    )
 }
 
 /// FMD Server beside Debian's own site, which stands for others: each name gets its own.
@@ -235,16 +237,19 @@ fn beside_others(kept: &Kept) -> Result<(), Failed> {
         rm conf.d/fmd-stack.conf; systemctl reload nginx";
     kept.server(without_ours, "")?;
     kept.server("sh -eu", &how_to("beside-others"))?;
-    let answers = kept.bystander(ASK_BOTH)?;
-    let expected = "fmd stub\n301 https://fmd.example.org/a?b\nWelcome to nginx!\n";
-    ensure(answers == expected, || {
-        format!("FMD's page, its plain HTTP, another site: {answers}")
-    })
+    asked(
+        kept,
+        r#"
+expect(https, "/", "fmd.example.org", "200 fmd stub")
+expect(plain, "/a?b", "fmd.example.org", "301 https://fmd.example.org/a?b")
+expect(plain, "/", "203.0.113.1", "200 Welcome to nginx!")
+"#,
+    )
 }
 
-/// Asks by the server's address, and by the name of the how-to's site, until it is answered as it
-/// should be or too late for it; see [`ASK`] on reloads.
-const ASK_BOTH: &str = r#"
+/// Asks until it is answered as it should be, or too late for it: a reload returns before it is done.
+/// The new workers take some time to listen, and the old ones serve for a moment longer.
+const ASK: &str = r#"
 import http.client, re, ssl, time
 untrusted = ssl._create_unverified_context()
 end = time.monotonic() + 20
@@ -260,13 +265,9 @@ def ask(connection, path, host):
     answer = connection.getresponse()
     title = re.search("<title>(.*?)</title>", answer.read().decode(errors="replace"))
     location = answer.getheader("Location")
-    return f"{answer.status} {location}" if location else title and title[1]
+    return f"{answer.status} {location or title and title[1]}"
 
-for connect, path, host, wanted in [
-    (https, "/", "fmd.example.org", "fmd stub"),
-    (plain, "/a?b", "fmd.example.org", "301 https://fmd.example.org/a?b"),
-    (plain, "/", "203.0.113.1", "Welcome to nginx!"),
-]:
+def expect(connect, path, host, wanted):
     while True:
         try:
             got = ask(connect(), path, host)
@@ -275,34 +276,15 @@ for connect, path, host, wanted in [
         if got == wanted or time.monotonic() > end:
             break
         time.sleep(0.1)
-    print(got)
+    if got != wanted:
+        print(f"{connect.__name__} {host}{path}: {got}, not {wanted}")
 "#;
 
-/// Asks over HTTPS for the page, then over HTTP for something. A reload returns before it is done: the
-/// new workers take some time to listen, and the old ones serve for a moment longer.
-const ASK: &str = r#"
-import http.client, ssl, time
-untrusted = ssl._create_unverified_context()
-end = time.monotonic() + 20
-while True:
-    try:
-        https = http.client.HTTPSConnection("203.0.113.1", timeout=20, context=untrusted)
-        https.request("GET", "/")
-        break
-    except ConnectionRefusedError:
-        if time.monotonic() > end:
-            raise
-        time.sleep(0.1)
-print(https.getresponse().status)
-while True:
-    plain = http.client.HTTPConnection("203.0.113.1", timeout=20)
-    plain.request("GET", "/a?b")
-    answer = plain.getresponse()
-    if answer.status != 200 or time.monotonic() > end:
-        break
-    time.sleep(0.1)
-print(answer.status, answer.getheader("Location"))
-"#;
+/// What the bystander is not answered as it should be; `asks` are calls of `expect`.
+fn asked(kept: &Kept, asks: &str) -> Result<(), Failed> {
+    let wrong = kept.bystander(&format!("{ASK}{asks}"))?;
+    ensure(wrong.is_empty(), || wrong.clone())
+}
 
 /// The how-to's last step: nothing of the stack is left, and Debian's own services run.
 fn removed(kept: &Kept) -> Result<(), Failed> {

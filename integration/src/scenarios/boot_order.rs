@@ -5,7 +5,8 @@ use anyhow::{Context, Result, ensure};
 use crate::client::Request;
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{
-    JAIL, MAXRETRY, PATIENCE, Person, guess_until_cut, prove_banned, wait_for, while_knocking,
+    JAIL, MAXRETRY, PATIENCE, Person, answered, guess_until_cut, prove_banned, wait_for,
+    while_knocking,
 };
 use crate::testbed::{Action, Break, Capability, Command, Fault, Service};
 
@@ -48,10 +49,7 @@ async fn run(stage: &Stage) -> Result<()> {
     let (rebooted, knocks) = while_knocking(&banned, stage.testbed().reboot()).await?;
     rebooted?;
     booted_in_order(stage).await?;
-    let served = knocks
-        .iter()
-        .flat_map(|knock| knock.outcome.status())
-        .count();
+    let served = answered(&knocks);
     ensure!(
         served == 0,
         "nginx answered a banned address {served} times before its bans were in force"

@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
 use crate::stack::{
-    JAIL, MAXRETRY, PATIENCE, guess_until_cut, login, prove_banned, wait_in_force, while_knocking,
+    JAIL, MAXRETRY, PATIENCE, answered, guess_until_cut, login, prove_banned, wait_in_force,
+    while_knocking,
 };
 use crate::testbed::{Action, Break, Capability, Fault, Service};
 
@@ -47,10 +48,7 @@ async fn run(stage: &Stage) -> Result<()> {
     };
     let (restarted, knocks) = while_knocking(&banned, restart).await?;
     restarted?;
-    let served = knocks
-        .iter()
-        .flat_map(|knock| knock.outcome.status())
-        .count();
+    let served = answered(&knocks);
     ensure!(
         served == 0,
         "a banned address was answered {served} times while fail2ban was down or starting"

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, wait_for};
+use crate::stack::{JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, wait_in_force};
 use crate::testbed::{Break, Command, Fault, Service};
 
 /// The action looks after its table every two seconds instead of thirty.
@@ -47,14 +47,9 @@ async fn run(stage: &Stage) -> Result<()> {
         .ok()
         .context("emptying the firewall")?;
     let since = Instant::now();
-    wait_for("the ban in the firewall", PATIENCE, async || {
-        Ok(stage
-            .firewall()
-            .bans(attacker.address())
-            .await?
-            .then_some(()))
-    })
-    .await?;
+    wait_in_force(stage, attacker.address(), PATIENCE)
+        .await
+        .context("the ban in the firewall")?;
     stage.note(format!(
         "in force again after {:.1} s",
         since.elapsed().as_secs_f64()

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, login, prove_banned, wait_for};
+use crate::stack::{JAIL, MAXRETRY, PATIENCE, login, prove_banned, wait_for, wait_in_force};
 use crate::testbed::{Break, Command, Fault, Service};
 
 /// A program that is not there yet; the action tries again every two seconds instead of thirty.
@@ -55,10 +55,8 @@ async fn run(stage: &Stage) -> Result<()> {
         .await?
         .ok()
         .context("having nft work")?;
-    wait_for("the ban in the firewall", PATIENCE, async || {
-        let bans = stage.firewall().bans(attacker.address()).await?;
-        Ok(bans.then_some(()))
-    })
-    .await?;
+    wait_in_force(stage, attacker.address(), PATIENCE)
+        .await
+        .context("the ban in the firewall")?;
     prove_banned(stage, &attacker, JAIL).await.map(drop)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::scenario::{Scenario, Stage};
-use crate::stack::{JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, wait_for};
+use crate::stack::{JAIL, MAXRETRY, PATIENCE, guess_until_cut, prove_banned, wait_in_force};
 use crate::testbed::{Break, Capability, Command, Fault};
 
 inventory::submit! {
@@ -44,18 +44,9 @@ async fn run(stage: &Stage) -> Result<()> {
         let command = Command::new(["systemctl", act, "nftables"]);
         stage.testbed().server().run(command).await?.ok()?;
         let since = Instant::now();
-        wait_for(
-            &format!("the ban in the firewall after nftables {act}"),
-            PATIENCE,
-            async || {
-                Ok(stage
-                    .firewall()
-                    .bans(attacker.address())
-                    .await?
-                    .then_some(()))
-            },
-        )
-        .await?;
+        wait_in_force(stage, attacker.address(), PATIENCE)
+            .await
+            .with_context(|| format!("the ban in the firewall after nftables {act}"))?;
         stage.note(format!(
             "in force {:.1} s after nftables {act}",
             since.elapsed().as_secs_f64()

@@ -19,7 +19,7 @@ pub use firewall::Firewall;
 pub use journal::Journal;
 pub use person::{LOGIN_BACK, Person, Session, login, mark_accounts, on_server, password_of};
 pub use proof::{
-    Cut, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned,
+    Cut, answered, guess_on, guess_until_cut, knock_until_cut, prove_banned, prove_not_banned,
     prove_not_listed, wait_in_force, while_knocking,
 };
 

@@ -145,6 +145,12 @@ pub async fn while_knocking<T>(
     Ok((done, seen?))
 }
 
+/// How many requests got an HTTP answer, whichever.
+pub fn answered(attempts: &[Attempt]) -> usize {
+    let statuses = attempts.iter().flat_map(|one| one.outcome.status());
+    statuses.count()
+}
+
 /// Proves that a person is banned by a jail: listed, in the firewall's set, and cut off.
 pub async fn prove_banned(stage: &Stage, person: &Person, jail: &str) -> Result<JailStatus> {
     let address = person.address();

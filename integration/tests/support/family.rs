@@ -1,16 +1,20 @@
 //! A demo that stays up, and whether anything of it is left once it has ended.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::NamedTempFile;
 
+use super::descendants::{descendants, left_after};
 use super::suite;
+
+/// A machine's processes end within this time.
+const WITHIN: Duration = Duration::from_secs(5);
 
 /// A demo that stays up, what it has said and what it says.
 pub struct Kept {
@@ -76,13 +80,16 @@ impl Kept {
 
     /// Ends it by a signal; nothing of it may be left then.
     pub fn end_by(mut self, signal: Signal) -> Result<(), Failed> {
-        let family = family(self.child.id());
+        let family = descendants(self.child.id());
         if family.len() < 4 {
             return Err(format!("a machine has more processes than {family:?}").into());
         }
         kill(Pid::from_raw(self.child.id().try_into()?), signal)?;
         self.child.wait()?;
-        gone(&family)?;
+        let left = left_after(&family, WITHIN);
+        if !left.is_empty() {
+            return Err(format!("still running {WITHIN:?} after the end: {left:?}").into());
+        }
         if signal == Signal::SIGKILL {
             // Its folder goes when the next run starts (testbeds/vm/run_folder.rs).
             return Ok(());
@@ -126,56 +133,5 @@ fn run(words: &[&str], input: &str) -> Result<String, Failed> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(format!("`{command}`: {}", super::said(&output)).into())
-    }
-}
-
-/// Process ids of everything that descends from `pid`, with their start times.
-fn family(pid: u32) -> Vec<(u32, String)> {
-    let all = processes();
-    let mut found = vec![pid];
-    let mut index = 0;
-    while let Some(&parent) = found.get(index) {
-        let children = all.iter().filter(|process| process.1 == parent);
-        found.extend(children.map(|process| process.0));
-        index += 1;
-    }
-    let descends = |id: &u32| *id != pid && found.contains(id);
-    all.into_iter()
-        .filter(|one| descends(&one.0))
-        .map(|one| (one.0, one.2))
-        .collect()
-}
-
-/// Process id, parent and start time of every process.
-fn processes() -> Vec<(u32, u32, String)> {
-    let entries = fs::read_dir("/proc").expect("/proc");
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| stat(pid).map(|(parent, start)| (pid, parent, start)))
-        .collect()
-}
-
-fn stat(pid: u32) -> Option<(u32, String)> {
-    let mut text = String::new();
-    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
-    file.read_to_string(&mut text).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
-    Some((fields.get(1)?.parse().ok()?, (*fields.get(19)?).to_owned()))
-}
-
-/// All namespaces and mounts go with their last process, so processes are what to look for.
-fn gone(family: &[(u32, String)]) -> Result<(), Failed> {
-    let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        let left: Vec<_> = family
-            .iter()
-            .filter(|(pid, start)| stat(*pid).is_some_and(|now| now.1 == *start))
-            .collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            return Err(format!("still running 5 s after the end: {left:?}").into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }

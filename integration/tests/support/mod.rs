@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod deployment;
+pub mod descendants;
 pub mod family;
 pub mod kept;
 pub mod nixos;
